@@ -1,0 +1,1 @@
+"""The provider: the only folder that knows OneShot's URLs, headers and field names."""

@@ -1,0 +1,312 @@
+"""What the service's answers mean: quotes, placements, receipts and refusals.
+
+Pure functions over parsed JSON. Lenient about what the service may change (unknown fields are
+kept, optional ones may be missing), strict about what money hangs on (a price is a finite,
+non-negative number or there is no quote).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from langchain_oneshot_voice.errors import (
+    CallRefusedError,
+    ConfigurationError,
+    InvalidCallError,
+    PaymentRefusedError,
+    PaymentTermsError,
+    ServiceUnavailableError,
+    VoiceCallError,
+)
+from langchain_oneshot_voice.schemas import VoiceCallQuote
+
+_LONGEST_WORDS = 400
+"""Characters of the service's own words that an error repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer. `body` is `None` unless it is a JSON object."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: dict[str, Any] | None
+
+    @property
+    def code(self) -> str | None:
+        """The word of a refusal, such as `budget_exceeded`."""
+        word = (self.body or {}).get("error")
+        return word if isinstance(word, str) and word else None
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the service asks to wait, where it does."""
+        try:
+            seconds = float(self.headers.get("retry-after", ""))
+        except ValueError:
+            return None
+        return seconds if 0 <= seconds < float("inf") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The service accepted the call; the phone is about to ring."""
+
+    request_id: str
+    receipt_id: str | None = None
+    raw: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+def read_quote(body: Mapping[str, Any] | None) -> VoiceCallQuote:
+    """The quote in a 402 answer's body.
+
+    Raises:
+        PaymentTermsError: when it has no id or no readable price.
+    """
+    context = (body or {}).get("context")
+    context = context if isinstance(context, dict) else {}
+    quote_id, total = text(context.get("quote_id")), money(context.get("total"))
+    if quote_id is None or total is None:
+        missing = "id" if quote_id is None else "readable price"
+        raise PaymentTermsError(
+            f"The service's quote has no {missing}, and nothing was signed.",
+            code="quote_unreadable",
+            advice="Do not retry; tell the user that the service answered in an unexpected way.",
+        )
+    return VoiceCallQuote(
+        quote_id=quote_id,
+        total=total,
+        call_cost=money(context.get("estimated_call_cost")),
+        pipeline_fee=money(context.get("pipeline_fee")),
+        phone_registration_fee=money(context.get("phone_registration_fee")),
+        estimated_minutes=money(context.get("estimated_duration_minutes")),
+        complexity=money(context.get("complexity_score")),
+        numbers=texts(context.get("target_numbers")),
+        conference=context.get("conference_mode") is True,
+        objective_summary=text(context.get("objective_summary")),
+        talking_points=texts(context.get("talking_points")),
+        success_criteria=texts(context.get("success_criteria")),
+        expires_at=moment(context.get("expires_at")),
+        raw=dict(context),
+    )
+
+
+def read_placement(answer: Answer) -> Placement | None:
+    """The placement in a 2xx answer, or `None` when it names no call."""
+    body = answer.body or {}
+    inner = body.get("data")
+    source = inner if isinstance(inner, dict) and "request_id" not in body else body
+    request_id = text(source.get("request_id"))
+    if not 200 <= answer.status < 300 or request_id is None:  # noqa: PLR2004
+        return None
+    return Placement(request_id, text(source.get("receipt_id")), dict(source))
+
+
+def receipt_for(body: Mapping[str, Any], call_key: str) -> Placement | None:
+    """The call that carries our key among a page of receipts, wherever its metadata keeps it."""
+    receipts = body.get("receipts")
+    for receipt in receipts if isinstance(receipts, list) else []:
+        if not isinstance(receipt, dict) or call_key not in json.dumps(receipt):
+            continue
+        request_id = text(receipt.get("job_id")) or text(receipt.get("request_id"))
+        if request_id is not None:
+            return Placement(request_id, text(receipt.get("receipt_id")), receipt)
+    return None
+
+
+def refusal(answer: Answer) -> VoiceCallError:
+    """The error that an answer is. It is for answers before payment, and for refused payments."""
+    code = answer.code or f"http_{answer.status}"
+    said = _said(answer)
+    make = _REFUSALS.get(code)
+    if make is not None:
+        return make(answer.body or {}, code, said)
+    if answer.status == 429:  # noqa: PLR2004
+        return ServiceUnavailableError(
+            "The service is limiting how often it may be asked.",
+            code="rate_limited",
+            advice="Wait a minute before trying again.",
+            details={"retry_after": answer.retry_after},
+        )
+    if answer.status >= 500 or answer.body is None:  # noqa: PLR2004
+        return ServiceUnavailableError(
+            f"The service answered with a failure of its own (HTTP {answer.status}).",
+            advice="It may work again in a few minutes.",
+            details={"status": answer.status},
+        )
+    if answer.status == 401:  # noqa: PLR2004
+        return _credential({}, code, said)
+    return CallRefusedError(f"The service refused the call ({code}).{said}", code=code)
+
+
+def money(value: object) -> Decimal | None:
+    """A finite, non-negative amount from a string or a number, else `None`."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        return None
+    try:
+        amount = Decimal(str(value).strip().removeprefix("$"))
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and 0 <= amount < Decimal(10**9) else None
+
+
+def text(value: object) -> str | None:
+    """A non-empty string, else `None`."""
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """The strings of a list, or a lone string; anything else is none at all."""
+    if isinstance(value, str):
+        return (value,) if value.strip() else ()
+    return tuple(v for v in value if text(v)) if isinstance(value, list) else ()
+
+
+def moment(value: object) -> datetime | None:
+    """An aware time from ISO 8601 or epoch seconds, else `None`."""
+    try:
+        if isinstance(value, str):
+            read = datetime.fromisoformat(value)
+            return read if read.tzinfo else read.replace(tzinfo=UTC)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return None
+
+
+def _said(answer: Answer) -> str:
+    said = text((answer.body or {}).get("message"))
+    return f' The service says: "{said[:_LONGEST_WORDS]}"' if said else ""
+
+
+def _invalid(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
+    return InvalidCallError(
+        f"The service could not accept the request.{said}",
+        code=code,
+        advice="Correct the request and ask again.",
+        details={"details": body.get("details")},
+    )
+
+
+def _blocked(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
+    categories = ", ".join(texts(body.get("categories"))) or "not named"
+    return CallRefusedError(
+        f"The service's content rules do not allow this call (categories: {categories}).{said}",
+        code=code,
+        advice="Do not rephrase it to get past the rules; tell the user.",
+        details={"categories": body.get("categories")},
+    )
+
+
+def _emergency(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
+    return CallRefusedError(
+        f"Emergency numbers can't be called.{said}",
+        code=code,
+        advice="Tell the user to call the emergency line in person.",
+        details={"blocked_number": body.get("blocked_number")},
+    )
+
+
+def _dearer(_: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
+    return CallRefusedError(
+        f"The call would cost more than one call may.{said}",
+        code=code,
+        advice="Ask for a shorter call (max_duration_minutes), or tell the user.",
+    )
+
+
+def _credential(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
+    reason = text(body.get("reason"))
+    hint = (
+        "Check that this machine's clock is right."
+        if reason in {"expired", "not_yet_valid"}
+        else "The program's credential has to be mended; asking again will not help."
+    )
+    why = f": {reason}" if reason else ""
+    return ConfigurationError(
+        f"The service did not accept the credential ({code}{why}).{said}",
+        code=code,
+        advice=hint,
+        details={"reason": reason},
+    )
+
+
+def _payment(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
+    reason = text(body.get("reason")) or "no reason given"
+    details = {k: body.get(k) for k in ("reason", "expected", "received", "payment_attempt_id")}
+    return PaymentRefusedError(
+        f"The service did not take the payment ({reason}).{said}",
+        code=code,
+        advice="Tell the user; the wallet's USDC balance is the first thing to check.",
+        details=details,
+    )
+
+
+def _credits(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
+    required, balance = money(body.get("required_usdc")), money(body.get("credits_balance"))
+    sums = f" (${required} needed, ${balance} left)" if None not in (required, balance) else ""
+    names = ("required_usdc", "credits_balance", "shortfall_usdc")
+    return PaymentRefusedError(
+        f"The prepaid credits do not cover the call{sums}.{said}",
+        code=code,
+        advice="Tell the user to top up the credits.",
+        details={k: body.get(k) for k in names},
+    )
+
+
+def _budget(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
+    budget = body.get("budget")
+    budget = budget if isinstance(budget, dict) else {}
+    which = {"daily": "daily budget", "per_transaction": "budget for one call"}
+    name = which.get(str(budget.get("reason")), "budget")
+    sums = [f"cap ${budget['cap']}"] if money(budget.get("cap")) is not None else []
+    sums += [f"spent ${budget['spent']}"] if money(budget.get("spent")) is not None else []
+    resets = moment(budget.get("resets_at"))
+    until = f" It resets at {resets.isoformat()}." if resets else ""
+    listed = f" ({', '.join(sums)})" if sums else ""
+    return CallRefusedError(
+        f"The account's own {name} does not allow this call{listed}.{until}{said}",
+        code=code,
+        advice="Do not retry before then; tell the user." if resets else "Tell the user.",
+        details=budget,
+    )
+
+
+def _approval(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
+    return CallRefusedError(
+        f"The account's rules hold this call until a person approves it.{said}",
+        code=code,
+        advice="Tell the user that it waits for approval at the provider; do not retry before.",
+        details={"approval_id": body.get("approval_id"), "approval": body.get("approval")},
+    )
+
+
+def _denied(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
+    return CallRefusedError(
+        f"The account's rules do not allow this call.{said}",
+        code=code,
+        advice="Do not retry; tell the user.",
+        details={"rule": body.get("rule")},
+    )
+
+
+_REFUSALS = {
+    "invalid_request": _invalid,
+    "content_blocked": _blocked,
+    "emergency_number_blocked": _emergency,
+    "exceeds_caller_budget": _dearer,
+    "proof_required": _credential,
+    "invalid_proof": _credential,
+    "access_token_revoked": _credential,
+    "payment_verification_failed": _payment,
+    "insufficient_credits": _credits,
+    "budget_exceeded": _budget,
+    "approval_required": _approval,
+    "action_denied_by_policy": _denied,
+}

@@ -1,0 +1,409 @@
+"""OneShotClient: the service's routes, one method each.
+
+Promises: a request is sent again only where that is safe (a quote, a look-up: yes; the paid leg:
+never from here); every refusal comes out as a typed `VoiceCallError`; where the service gave no
+answer that can be trusted, that is said in so many words (`PlacementUnansweredError`,
+`WeatherError`) and never passed off as one. What to do about it is the caller's business.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote as url_quote
+
+import anyio
+import anyio.to_thread
+import httpx
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from langchain_oneshot_voice.errors import ServiceUnavailableError, VoiceCallError
+from langchain_oneshot_voice.oneshot import answers, payment
+from langchain_oneshot_voice.oneshot.answers import Answer, Placement
+from langchain_oneshot_voice.oneshot.environment import Environment
+from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, Scope, WalletKey
+from langchain_oneshot_voice.schemas import VoiceCallQuote
+
+log = logging.getLogger(__name__)
+
+_CALL_ROUTE = "/v1/tools/voice/call"
+_RECEIPTS_PAGE = 200
+_LONGEST_PAUSE = 30.0
+_CURED_BY_A_NEW_PROOF = {"expired", "already_used"}
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds to wait for an answer, by what is asked. Connecting has a limit of its own."""
+
+    connect: float = 10
+    quote: float = 90
+    """The service reads the objective with a model before it names a price."""
+    place: float = 90
+    read: float = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A 402 answer, read and not yet checked: what the call costs and how it is to be paid.
+
+    Attributes:
+        quote: the price and the plan.
+        required: what is asked to be signed; `None` for an access token, which signs nothing.
+        source: the answer as received, from which `read` makes the same offer again.
+    """
+
+    quote: VoiceCallQuote
+    required: payment.PaymentRequired | None
+    source: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def read(cls, source: Mapping[str, Any], *, signs: bool) -> Offer:
+        """Read an offer from the answer's `body` and its `PAYMENT-REQUIRED` header.
+
+        Raises:
+            PaymentTermsError: when either can't be read.
+        """
+        body, header = source["body"] or {}, source["header"]
+        quoted = answers.read_quote(body)
+        return cls(quoted, payment.read_required(header, body) if signs else None, dict(source))
+
+
+class WeatherError(Exception):
+    """No answer that says anything: a dropped connection, a proxy's page, a 5xx, a 429.
+
+    Attributes:
+        why: what was seen, in a few words.
+        retry_after: seconds that the service asks to wait, where it does.
+        unsent: the request surely never reached the service.
+    """
+
+    def __init__(self, why: str, *, retry_after: float | None = None, unsent: bool = False) -> None:
+        super().__init__(why)
+        self.why = why
+        self.retry_after = retry_after
+        self.unsent = unsent
+
+
+class PlacementUnansweredError(WeatherError):
+    """The paid leg was sent and its fate is not known."""
+
+    def __init__(self, why: str, *, retry_after: float | None = None, used: bool = False) -> None:
+        super().__init__(why, retry_after=retry_after)
+        self.used = used
+        """The service says that this quote or payment was used: an attempt went through."""
+
+
+class OneShotClient:
+    """The OneShot voice API for one credential. Lives on one event loop.
+
+    Args:
+        environment: where the service is.
+        credential: who pays.
+        http: the process's pool of connections; not closed from here.
+        timeouts: how long to wait for answers.
+        attempts: how often a safe request is tried in all.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        credential: Credential,
+        http: httpx.AsyncClient,
+        *,
+        timeouts: Timeouts = Timeouts(),
+        attempts: int = 4,
+    ) -> None:
+        self.environment = environment
+        self.credential = credential
+        self._http = http
+        self._timeouts = timeouts
+        self._attempts = attempts
+        self._address: str | None = None
+
+    async def address(self) -> str:
+        """The wallet's address: the key's own, or what the service says of the token."""
+        if self._address is None:
+            if isinstance(self.credential, WalletKey):
+                wallet = self.credential
+                self._address = await anyio.to_thread.run_sync(lambda: wallet.address)
+            else:
+                self._address = await self._token_address(self.credential)
+        return self._address
+
+    async def proof(self, scope: Scope) -> dict[str, str]:
+        """Headers that say who asks, and prove it. Good for one request."""
+        agent = {"X-Agent-ID": await self.address()}
+        if isinstance(self.credential, AccessToken):
+            return agent | self.credential.bearer()
+        return agent | self.credential.proof(scope, time.time())
+
+    async def quote(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Offer | Placement:
+        """Leg one: ask for the price. Tried again when there is no answer; nothing is paid.
+
+        Args:
+            body: the request, in the API's own fields.
+            headers: what else to send along, such as a cost cap.
+
+        Returns:
+            The offer; or a placement, should the service place the call without being paid.
+
+        Raises:
+            VoiceCallError: on a refusal, or when the service stays unreachable.
+        """
+
+        async def ask() -> Answer:
+            return await self._proved(
+                "POST", _CALL_ROUTE, "write", self._timeouts.quote, json=body, headers=headers
+            )
+
+        answer = await self._retried(ask)
+        placement = answers.read_placement(answer)
+        if placement is not None:
+            return placement
+        if answer.status != 402 or answer.code not in {None, "payment_required"}:  # noqa: PLR2004
+            raise answers.refusal(answer)
+        return self.read_offer(
+            {"body": answer.body, "header": answer.headers.get("payment-required")}
+        )
+
+    def read_offer(self, source: Mapping[str, Any]) -> Offer:
+        """An offer from what was received for it, now or before.
+
+        Raises:
+            PaymentTermsError: when it can't be read.
+        """
+        return Offer.read(source, signs=isinstance(self.credential, WalletKey))
+
+    async def place(
+        self,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str],
+        quote_id: str,
+        payment_header: str | None,
+        *,
+        proved: bool,
+    ) -> Placement:
+        """Leg two: pay and ring. Sent once; the same bytes may be presented again by the caller.
+
+        Args:
+            body: exactly the body that was quoted.
+            headers: what else was sent along on leg one.
+            quote_id: the quote that is being taken.
+            payment_header: the exact signed payment; `None` for an access token.
+            proved: whether a signed payment identifies the wallet already; else a proof goes too.
+
+        Raises:
+            VoiceCallError: the service said no; it charged nothing for this presentation.
+            WeatherError: with `unsent`, when the request never left this machine.
+            PlacementUnansweredError: when nobody can know yet what became of it.
+        """
+        extra = dict(headers) | {"x-quote-id": quote_id}
+        if payment_header is not None:
+            extra["payment-signature"] = payment_header
+        try:
+            answer = await self._proved(
+                "POST",
+                _CALL_ROUTE,
+                None if proved else "write",
+                self._timeouts.place,
+                json=body,
+                headers=extra,
+            )
+        except WeatherError as weather:
+            if weather.unsent:
+                raise
+            raise PlacementUnansweredError(weather.why) from None
+        placement = answers.read_placement(answer)
+        if placement is not None:
+            return placement
+        if answer.status == 409:  # noqa: PLR2004
+            raise PlacementUnansweredError("HTTP 409: used already", used=True)
+        if _is_weather(answer) or answer.code is None:
+            raise PlacementUnansweredError(
+                f"HTTP {answer.status} without a verdict", retry_after=answer.retry_after
+            )
+        raise answers.refusal(answer)
+
+    async def job(self, request_id: str) -> dict[str, Any]:
+        """The state of a placed call, as the service tells it. Asked once.
+
+        Raises:
+            WeatherError: for anything but a job. A call that was placed exists, whatever the
+                service says at the moment: 404 and 401 are weather here as well.
+        """
+        path = f"/v1/requests/{url_quote(request_id, safe='')}"
+        answer = await self._proved("GET", path, "read", self._timeouts.read)
+        body = answer.body
+        if answer.status != 200 or body is None or not isinstance(body.get("status"), str):  # noqa: PLR2004
+            raise WeatherError(
+                f"HTTP {answer.status} while waiting", retry_after=answer.retry_after
+            )
+        return body
+
+    async def find_receipt(self, call_key: str, since: float) -> Placement | None:
+        """Look for a call of ours among the receipts, by its key.
+
+        Args:
+            call_key: what leg one and two carried in `decisionContext`.
+            since: epoch seconds; no receipt of it can be older.
+
+        Returns:
+            The call; or `None` when the complete list since then does not have it.
+
+        Raises:
+            WeatherError: when the list could not be had, or is not complete.
+        """
+        start = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
+        query = {"since": start.replace("+00:00", "Z"), "limit": str(_RECEIPTS_PAGE)}
+        answer = await self._proved(
+            "GET", "/v1/analytics/receipts", "read", self._timeouts.read, params=query
+        )
+        body = answer.body
+        if answer.status != 200 or body is None or not isinstance(body.get("receipts"), list):  # noqa: PLR2004
+            raise WeatherError(
+                f"HTTP {answer.status} from receipts", retry_after=answer.retry_after
+            )
+        found = answers.receipt_for(body, call_key)
+        if found is None and body.get("has_more"):
+            raise WeatherError("the list of receipts is longer than one answer")
+        return found
+
+    async def balance(self) -> dict[str, Any]:
+        """What the wallet and its credits hold, as the service tells it.
+
+        Raises:
+            VoiceCallError: when it can't be had.
+        """
+
+        async def ask() -> Answer:
+            return await self._proved("GET", "/v1/tools/balance", "read", self._timeouts.read)
+
+        return _require_object(await self._retried(ask))
+
+    async def _token_address(self, token: AccessToken) -> str:
+        async def ask() -> Answer:
+            return await self._send(
+                "GET", "/v1/agents/me", self._timeouts.read, headers=token.bearer()
+            )
+
+        body = _require_object(await self._retried(ask))
+        data = body.get("data")
+        address = answers.text((data if isinstance(data, dict) else {}).get("wallet_address"))
+        if address is None:
+            raise ServiceUnavailableError(
+                "The service does not say which wallet the access token belongs to.",
+                advice="Check the token with the provider.",
+                safe_to_retry=False,
+            )
+        return address
+
+    async def _proved(
+        self,
+        method: str,
+        path: str,
+        scope: Scope | None,
+        timeout: float,  # noqa: ASYNC109 - httpx keeps the time, per phase
+        *,
+        headers: Mapping[str, str] | None = None,
+        **rest: Any,  # noqa: ANN401 - passed on to httpx
+    ) -> Answer:
+        """Send with a fresh proof; sign anew, once, when the service says that cures it."""
+        for first in (True, False):
+            who = {"X-Agent-ID": await self.address()} if scope is None else await self.proof(scope)
+            answer = await self._send(
+                method, path, timeout, headers=dict(headers or {}) | who, **rest
+            )
+            reason = (answer.body or {}).get("reason")
+            curable = answer.code == "invalid_proof" and reason in _CURED_BY_A_NEW_PROOF
+            if scope is None or not curable:
+                break
+            if first:
+                log.info("proof refused (%s); signing a new one", reason)
+        return answer
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        timeout: float,  # noqa: ASYNC109 - httpx keeps the time, per phase
+        **rest: Any,  # noqa: ANN401 - passed on to httpx
+    ) -> Answer:
+        """One request, one answer; any trouble on the way is a `WeatherError`."""
+        phases = httpx.Timeout(timeout, connect=self._timeouts.connect, pool=None)
+        url = self.environment.base_url + path
+        try:
+            got = await self._http.request(method, url, timeout=phases, **rest)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise WeatherError(f"no connection ({type(error).__name__})", unsent=True) from None
+        except httpx.HTTPError as error:
+            raise WeatherError(f"no answer ({type(error).__name__})") from None
+        try:
+            body = got.json()
+        except (ValueError, RecursionError):
+            body = None
+        log.debug("%s %s -> %s", method, path.partition("?")[0], got.status_code)
+        return Answer(got.status_code, got.headers, body if isinstance(body, dict) else None)
+
+    async def _retried(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Ask until there is an answer that says something. For what is safe to repeat only."""
+
+        async def attempt() -> Answer:
+            answer = await ask()
+            if _is_weather(answer):
+                raise _WeatherAnswerError(answer)
+            return answer
+
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(self._attempts),
+            wait=_pause,
+            retry=retry_if_exception_type(WeatherError),
+            reraise=True,
+        )
+        try:
+            return await retrying(attempt)
+        except _WeatherAnswerError as weather:
+            raise answers.refusal(weather.answer) from None
+        except WeatherError as weather:
+            raise ServiceUnavailableError(
+                f"The phone service could not be reached: {weather.why}.",
+                advice="No phone rang. Try again in a few minutes.",
+            ) from None
+
+
+class _WeatherAnswerError(WeatherError):
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"HTTP {answer.status}", retry_after=answer.retry_after)
+        self.answer = answer
+
+
+def _is_weather(answer: Answer) -> bool:
+    """Whether an answer is a failure on the way rather than a verdict on the request."""
+    if answer.status == 429 or answer.status >= 500:  # noqa: PLR2004
+        return True
+    return answer.body is None  # HTML from a proxy, an empty or a broken body
+
+
+def _pause(state: RetryCallState) -> float:
+    """Before the next attempt: as long as the service asks, else exponential with jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, WeatherError) else None
+    backoff = float(wait_random_exponential(multiplier=0.25, max=8)(state))
+    return min(max(asked or 0.0, backoff), _LONGEST_PAUSE)
+
+
+def _require_object(answer: Answer) -> dict[str, Any]:
+    if answer.status != 200 or answer.body is None:  # noqa: PLR2004
+        error: VoiceCallError = answers.refusal(answer)
+        raise error
+    return answer.body

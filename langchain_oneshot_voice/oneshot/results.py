@@ -1,0 +1,240 @@
+"""ResultFeed: waiting for the outcomes of placed calls.
+
+One WebSocket serves every waiting call of a wallet; polling stands behind it. The socket is only
+ever a faster way to hear: when it is refused, silent or closed, each call polls for itself, with
+backoff and jitter. While waiting nothing but a finished job ends the wait: a 429, a 5xx, a 404, a
+proxy's page, broken JSON or a dropped connection is weather, and the next look may be better.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import anyio
+
+from langchain_oneshot_voice.oneshot.client import OneShotClient, WeatherError
+from langchain_oneshot_voice.oneshot.wallet import AccessToken
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+
+log = logging.getLogger(__name__)
+
+Job = dict[str, Any]
+
+_FINAL = {"completed", "failed"}
+"""An unknown status is never final."""
+
+_LARGEST_MESSAGE = 16 * 2**20
+_SHORTEST_REST = 1.0
+_LONGEST_REST = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often to look, in seconds."""
+
+    first: float = 1.5
+    """Before the first poll of a call that has no socket to hear from."""
+    slowest: float = 5.0
+    """Between polls, once they have backed off."""
+    silence: float = 15.0
+    """How long an open socket may say nothing of a call before the call is polled all the same."""
+    settle: float = 3.0
+    """Like `silence`, for a call's first news: it may have ended before the socket knew of it."""
+    open: float = 10.0
+    """How long opening the socket may take."""
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    news: anyio.Event = field(default_factory=anyio.Event)
+    job: Job | None = None
+    heard: float = field(default_factory=time.monotonic)
+    """When anything was last learned of the call."""
+    settled: bool = False
+    """Whether the socket has said anything of the call yet."""
+
+    def hear(self, job: Job) -> None:
+        self.heard = time.monotonic()
+        self.job = job
+        self.news.set()
+
+
+class ResultFeed:
+    """Outcomes of one wallet's calls. Lives on one event loop, shared by all who wait there.
+
+    Args:
+        client: whose calls; it also does the polling.
+        pace: how often to look.
+    """
+
+    def __init__(self, client: OneShotClient, pace: Pace = Pace()) -> None:
+        self._client = client
+        self._pace = pace
+        self._waiters: dict[str, list[_Waiter]] = {}
+        self._socket: ClientConnection | None = None
+        self._listening: asyncio.Task[None] | None = None
+
+    async def wait(
+        self, request_id: str, seconds: float, seen: Callable[[Job], Awaitable[None]] | None = None
+    ) -> Job | None:
+        """Wait until a call has ended.
+
+        Args:
+            request_id: the placed call.
+            seconds: how long to wait at the longest.
+            seen: called with every state of the job that is learned on the way.
+
+        Returns:
+            The finished job (`completed` or `failed`) as the service tells it; `None` when the
+            time ran out first.
+        """
+        waiter = _Waiter()
+        self._waiters.setdefault(request_id, []).append(waiter)
+        try:
+            await self._subscribe([request_id])
+            with anyio.move_on_after(seconds):
+                return await self._watch(request_id, waiter, seen)
+            return None
+        finally:
+            remaining = self._waiters[request_id]
+            remaining.remove(waiter)
+            if not remaining:
+                del self._waiters[request_id]
+            if not self._waiters:
+                self._hang_up()
+
+    async def aclose(self) -> None:
+        """End the socket; calls that still wait go on polling."""
+        listening = self._listening
+        self._hang_up()
+        if listening is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await listening
+
+    async def _watch(
+        self, request_id: str, waiter: _Waiter, seen: Callable[[Job], Awaitable[None]] | None
+    ) -> Job:
+        polls = 0
+        asked_to_wait = 0.0
+        while True:
+            rest = max(self._rest(waiter, polls), asked_to_wait)
+            with anyio.move_on_after(rest):
+                await waiter.news.wait()
+            pushed, waiter.job, waiter.news = waiter.job, None, anyio.Event()
+            if pushed is not None:
+                if seen is not None:
+                    await seen(pushed)
+                if not _is_final(pushed):
+                    continue
+                if pushed["status"] == "failed" or isinstance(pushed.get("result"), dict):
+                    return pushed
+            polls += 1
+            asked_to_wait = 0.0
+            try:
+                job = await self._client.job(request_id)
+            except WeatherError as weather:
+                log.info("still waiting for call %s: %s", request_id, weather.why)
+                asked_to_wait = min(weather.retry_after or 0.0, _LONGEST_REST)
+                continue
+            waiter.heard = time.monotonic()
+            if seen is not None:
+                await seen(job)
+            if _is_final(job):
+                return job
+
+    def _rest(self, waiter: _Waiter, polls: int) -> float:
+        """Seconds until the next poll, should the socket say nothing before."""
+        backoff = min(self._pace.first * 1.5 ** min(polls, 20), self._pace.slowest)
+        rest = backoff * random.uniform(0.7, 1.3)  # noqa: S311 - jitter, not a secret
+        if self._socket is None:
+            return rest
+        patience = self._pace.silence if waiter.settled or polls else self._pace.settle
+        return max(waiter.heard + patience - time.monotonic(), rest)
+
+    async def _subscribe(self, request_ids: Iterable[str]) -> None:
+        if self._listening is None or self._listening.done():
+            self._listening = asyncio.create_task(self._listen(), name="oneshot-voice-results")
+            return
+        if self._socket is not None:
+            await self._send_subscription(self._socket, request_ids)
+
+    def _hang_up(self) -> None:
+        """Let go of the socket; whoever waits next opens another."""
+        if self._listening is not None:
+            self._listening.cancel()
+        self._listening = self._socket = None
+
+    async def _send_subscription(
+        self, socket: ClientConnection, request_ids: Iterable[str]
+    ) -> None:
+        from websockets.exceptions import ConnectionClosed  # noqa: PLC0415
+
+        with contextlib.suppress(
+            ConnectionClosed
+        ):  # the listener subscribes to all when it is back
+            await socket.send(json.dumps({"subscribe": list(request_ids)}))
+
+    async def _listen(self) -> None:
+        """Keep a socket open for as long as anyone waits."""
+        from websockets.asyncio.client import connect  # noqa: PLC0415 - slow to import
+        from websockets.exceptions import WebSocketException  # noqa: PLC0415
+
+        rest = _SHORTEST_REST
+        while self._waiters:
+            try:
+                url, headers = await self._address()
+                async with connect(
+                    url,
+                    additional_headers=headers,
+                    open_timeout=self._pace.open,
+                    max_size=_LARGEST_MESSAGE,
+                    close_timeout=1,
+                ) as socket:
+                    self._socket = socket
+                    await self._send_subscription(socket, tuple(self._waiters))
+                    async for message in socket:
+                        rest = _SHORTEST_REST
+                        self._dispatch(message)
+            except (OSError, WebSocketException, WeatherError) as trouble:
+                log.info("result socket: %s; polling meanwhile", type(trouble).__name__)
+            finally:
+                if self._listening is asyncio.current_task():
+                    self._socket = None
+            await asyncio.sleep(rest * random.uniform(0.7, 1.3))  # noqa: S311 - jitter
+            rest = min(rest * 2, _LONGEST_REST)
+
+    async def _address(self) -> tuple[str, dict[str, str]]:
+        base = self._client.environment.base_url
+        scheme, _, rest = base.partition("://")
+        wallet = urlencode({"wallet": await self._client.address()})
+        url = f"{'wss' if scheme == 'https' else 'ws'}://{rest}/v1/requests/subscribe?{wallet}"
+        bearer = self._client.credential
+        return url, bearer.bearer() if isinstance(bearer, AccessToken) else {}
+
+    def _dispatch(self, message: str | bytes) -> None:
+        """Hand one message to whoever waits for it. What can't be read is not news."""
+        try:
+            job = json.loads(message)
+        except (ValueError, RecursionError):
+            return
+        if not isinstance(job, dict) or not isinstance(job.get("status"), str):
+            return
+        request_id = job.get("request_id")
+        for waiter in self._waiters.get(request_id, ()) if isinstance(request_id, str) else ():
+            waiter.settled = True
+            waiter.hear(job)
+
+
+def _is_final(job: Job) -> bool:
+    return job.get("status") in _FINAL

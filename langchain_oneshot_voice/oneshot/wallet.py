@@ -1,0 +1,155 @@
+"""Who pays, and how a request proves it: a wallet's private key, or an access token.
+
+Promises: the secret is never in a repr, an error or a log; `eth_account` (as slow to import as
+all of LangChain) is imported when something is signed, not before.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import SecretStr
+
+from langchain_oneshot_voice.errors import ConfigurationError
+from langchain_oneshot_voice.oneshot import payment
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+Scope = Literal["read", "write"]
+"""What a proof is good for: `read` for looking things up, `write` for leg one and for credits."""
+
+_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}", re.ASCII)
+_TOKEN = re.compile(r"oneshot_[0-9a-f]{64}", re.ASCII)
+_CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+_PROOF_DOMAIN = {"name": "OneShot Agent Auth", "version": "1"}
+_PROOF_TYPE = [
+    {"name": "agent", "type": "address"},
+    {"name": "scope", "type": "string"},
+    {"name": "issuedAt", "type": "uint256"},
+    {"name": "nonce", "type": "bytes32"},
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPayment:
+    """A payment as it goes over the wire, and until when it can be charged.
+
+    Attributes:
+        header: the exact value of `payment-signature`; a bearer of the money, so kept out of repr.
+        valid_before: epoch seconds after which the chain takes it no more; `None` when nothing was
+            signed because prepaid credits pay.
+    """
+
+    header: str = field(repr=False)
+    valid_before: float | None
+
+
+class WalletKey:
+    """A wallet's private key: it signs payments and proofs."""
+
+    def __init__(self, private_key: SecretStr) -> None:
+        if not _usable(private_key):
+            raise ConfigurationError(
+                "The private key is not one: it is 64 hexadecimal digits, with or without '0x'.",
+                advice="Check ONESHOT_WALLET_PRIVATE_KEY, or try the sandbox, which needs no key"
+                " of yours (make demo).",
+            )
+        self._secret = private_key
+        self._account: LocalAccount | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(**********)"
+
+    @property
+    def address(self) -> str:
+        """The wallet's address, with its checksum. The first use imports `eth_account`."""
+        return str(self._signer.address)
+
+    def proof(self, scope: Scope, now: float) -> dict[str, str]:
+        """A header that proves the wallet for one request. Single use, fresh for five minutes."""
+        claim = {"agent": self.address, "scope": scope, "issuedAt": int(now)}
+        nonce = secrets.token_bytes(32)
+        signature = self._sign(
+            _PROOF_DOMAIN, {"AgentReadAuth": _PROOF_TYPE}, claim | {"nonce": nonce}
+        )
+        proof = claim | {"nonce": "0x" + nonce.hex(), "signature": signature}
+        return {"x-agent-proof": base64.b64encode(json.dumps(proof).encode()).decode()}
+
+    def pay(self, terms: payment.PaymentTerms, now: float) -> SignedPayment:
+        """Sign a payment on terms that were agreed to. Credits that cover all need no signature."""
+        if terms.amount == 0:
+            return SignedPayment(payment.credits_header(terms, self.address), None)
+        transfer = payment.authorize(terms, self.address, now)
+        signature = self._sign(*payment.typed_data(terms.chain, transfer))
+        header = payment.payment_header(terms, transfer, signature)
+        return SignedPayment(header, float(transfer.valid_before))
+
+    @property
+    def _signer(self) -> LocalAccount:
+        if self._account is None:
+            from eth_account import Account  # noqa: PLC0415 - a second to import, for signers only
+
+            self._account = Account.from_key(self._secret.get_secret_value())
+        return self._account
+
+    def _sign(self, domain: dict[str, Any], types: dict[str, Any], message: dict[str, Any]) -> str:
+        signed = self._signer.sign_typed_data(domain, types, message)
+        return "0x" + bytes(signed.signature).hex()
+
+
+class AccessToken:
+    """A token that spends an account's prepaid credits, for places where no key may be."""
+
+    def __init__(self, token: SecretStr) -> None:
+        if not _TOKEN.fullmatch(token.get_secret_value()):
+            raise ConfigurationError(
+                "The access token is not one: it is 'oneshot_' and 64 lowercase hexadecimal"
+                " digits.",
+                advice="Check ONESHOT_ACCESS_TOKEN.",
+            )
+        self._secret = token
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(**********)"
+
+    def bearer(self) -> dict[str, str]:
+        """The header that identifies the account."""
+        return {"Authorization": f"Bearer {self._secret.get_secret_value()}"}
+
+
+Credential = WalletKey | AccessToken
+
+
+def credential(private_key: SecretStr | None, access_token: SecretStr | None) -> Credential:
+    """The one credential that was given.
+
+    Raises:
+        ConfigurationError: when there is none, or both.
+    """
+    if private_key and access_token:
+        raise ConfigurationError(
+            "Both a private key and an access token were given.",
+            advice="Give one: the key pays from the wallet, the token from prepaid credits.",
+        )
+    if private_key:
+        return WalletKey(private_key)
+    if access_token:
+        return AccessToken(access_token)
+    raise ConfigurationError(
+        "There is no credential to pay with.",
+        advice="Give private_key (or set ONESHOT_WALLET_PRIVATE_KEY), or access_token (or set"
+        " ONESHOT_ACCESS_TOKEN). With neither at hand, the sandbox needs no wallet:"
+        " run `oneshot-voice sandbox`, or `make demo`.",
+    )
+
+
+def _usable(private_key: SecretStr) -> bool:
+    spelled = private_key.get_secret_value()
+    return bool(_KEY.fullmatch(spelled)) and 0 < int(spelled, 16) < _CURVE_ORDER
