@@ -1,0 +1,208 @@
+"""VoiceCallTool: what a model sees.
+
+A LangChain tool around `VoiceCaller`: its arguments as a JSON schema, its answers as text for the
+model with a `VoiceCallResult` beside it, its refusals as errors that a model can act on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import patch_config
+from langchain_core.tools import ArgsSchema, BaseTool
+from langchain_core.utils import from_env, secret_from_env
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic.v1 import ValidationError as ValidationErrorV1
+
+from langchain_oneshot_voice.call_key import CallKey
+from langchain_oneshot_voice.outcome import text_for_model
+from langchain_oneshot_voice.policy import CallPolicy
+from langchain_oneshot_voice.progress import OnProgress
+from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
+
+if TYPE_CHECKING:
+    from langchain_oneshot_voice.caller import VoiceCaller  # noqa: TC004 - a private annotation
+
+_DESCRIPTION = (
+    "Place a real phone call to a person or a business and get back what happened. An AI caller"
+    " carries the conversation towards the objective; the answer has a verdict, a summary and the"
+    " transcript. Use it only when the user wants a call made and nothing short of a phone call"
+    " will do: it costs real money, rings a real phone, takes minutes, and can't be undone."
+    " Give the whole task in one objective; do not call to try things out, and do not call the"
+    " same number again for the same thing unless the user asks. If an answer says that a call is"
+    " in progress or unknown, do not place it again."
+)
+
+
+def describe_problems(error: ValidationError | ValidationErrorV1) -> str:
+    """Everything that is wrong with a call's arguments, so that one correction mends it all."""
+    problems = [
+        f"- {'.'.join(str(part) for part in found['loc'][:1]) or 'arguments'}: {found['msg']}"
+        for found in error.errors()
+    ]
+    unique = list(dict.fromkeys(problems))
+    return "\n".join(
+        ["The call was not placed and nothing was charged. Correct this and ask again:", *unique]
+    )
+
+
+class VoiceCallTool(BaseTool):
+    """Lets a model place a phone call, pay for it, and read what happened.
+
+    Setup:
+        Install `langchain-oneshot-voice`, and give one credential: a wallet's private key, which
+        pays in USDC, or an access token, which spends prepaid credits. To try it without either,
+        run the sandbox (`oneshot-voice sandbox`) and point `base_url` at it.
+
+        ```bash
+        export ONESHOT_WALLET_PRIVATE_KEY="0x..."
+        ```
+
+    Instantiate:
+        ```python
+        from langchain_oneshot_voice import CallPolicy, VoiceCallTool
+
+        tool = VoiceCallTool(policy=CallPolicy(max_cost_per_call=5))
+        ```
+
+    Invoke:
+        ```python
+        tool.invoke(
+            {
+                "objective": "Book a table for 2 tonight at 7pm under the name Rivera.",
+                "target_number": "+14155550100",
+            }
+        )
+        ```
+
+    Invoke with a tool call, for a `ToolMessage` whose artifact is a `VoiceCallResult`:
+        ```python
+        message = tool.invoke(
+            {"name": "voice_call", "args": {...}, "id": "call-1", "type": "tool_call"}
+        )
+        message.artifact.call_successful
+        ```
+
+    In an agent:
+        ```python
+        from langchain.agents import create_agent
+
+        agent = create_agent(model, [VoiceCallTool()])
+        ```
+
+    Raises:
+        ConfigurationError: when there is no credential, or it or the address can't be used.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    name: str = "voice_call"
+    description: str = _DESCRIPTION
+    args_schema: ArgsSchema = VoiceCallInput
+    response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
+    handle_tool_error: Any = True
+    handle_validation_error: Any = describe_problems
+
+    private_key: SecretStr | None = Field(
+        default_factory=secret_from_env("ONESHOT_WALLET_PRIVATE_KEY", default=None)
+    )
+    """The paying wallet's key, 64 hexadecimal digits; `ONESHOT_WALLET_PRIVATE_KEY`."""
+    access_token: SecretStr | None = Field(
+        default_factory=secret_from_env("ONESHOT_ACCESS_TOKEN", default=None)
+    )
+    """A token that spends prepaid credits; `ONESHOT_ACCESS_TOKEN`."""
+    base_url: str | None = Field(default_factory=from_env("ONESHOT_BASE_URL", default=None))
+    """The service; `ONESHOT_BASE_URL`, else production. https, or a loopback address."""
+    policy: CallPolicy = Field(default_factory=CallPolicy)
+    """Limits that no argument of a tool call can loosen."""
+    journal: Any = None
+    """Where calls are recorded: a SQLAlchemy URL, a path, `"memory"` or a `CallJournal`."""
+    on_progress: OnProgress | None = Field(default=None, exclude=True)
+    """A function, sync or async, that is told each step of a call as a `CallProgress`."""
+    max_wait: float | None = Field(default=None, gt=0)
+    """Seconds to wait for the outcome before an in-progress result is handed back."""
+
+    _caller: VoiceCaller = PrivateAttr()
+
+    def model_post_init(self, context: Any, /) -> None:  # noqa: ANN401 - pydantic's signature
+        """Check the configuration at once, so that a fault shows before a model is involved."""
+        super().model_post_init(context)
+        from langchain_oneshot_voice.caller import VoiceCaller  # noqa: PLC0415 - pulls in httpx
+        from langchain_oneshot_voice.oneshot.wallet import credential  # noqa: PLC0415
+
+        given = {"private_key", "access_token"} & self.model_fields_set
+        key, token = self.private_key, self.access_token
+        if given == {"private_key"} and key:
+            token = self.access_token = None
+        elif given == {"access_token"} and token:
+            key = self.private_key = None
+        self._caller = VoiceCaller(
+            credential(key, token),
+            base_url=self.base_url,
+            policy=self.policy,
+            journal=self.journal,
+            on_progress=self.on_progress,
+            max_wait=self.max_wait,
+        )
+
+    @property
+    def caller(self) -> VoiceCaller:
+        """What places the calls; use it directly to recover or list them."""
+        return self._caller
+
+    def _to_args_and_kwargs(
+        self, tool_input: str | dict[str, Any], tool_call_id: str | None
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Keep the tool call's id: with the thread's it identifies the call.
+
+        `InjectedToolCallId` would do the same, and would refuse a plain `invoke`.
+        """
+        args, kwargs = super()._to_args_and_kwargs(tool_input, tool_call_id)
+        return args, kwargs | {"tool_call_id": tool_call_id}
+
+    def _run(
+        self,
+        *,
+        config: RunnableConfig,
+        run_manager: CallbackManagerForToolRun | None = None,
+        tool_call_id: str | None = None,
+        **arguments: Any,  # noqa: ANN401 - the fields of VoiceCallInput, validated
+    ) -> tuple[str, VoiceCallResult]:
+        request = VoiceCallInput(**arguments)
+        result = self._caller.call(
+            request,
+            call_key=self._call_key(request, tool_call_id, config),
+            config=patch_config(config, callbacks=run_manager.get_child() if run_manager else None),
+        )
+        return text_for_model(result), result
+
+    async def _arun(
+        self,
+        *,
+        config: RunnableConfig,
+        run_manager: AsyncCallbackManagerForToolRun | None = None,
+        tool_call_id: str | None = None,
+        **arguments: Any,  # noqa: ANN401 - the fields of VoiceCallInput, validated
+    ) -> tuple[str, VoiceCallResult]:
+        request = VoiceCallInput(**arguments)
+        result = await self._caller.acall(
+            request,
+            call_key=self._call_key(request, tool_call_id, config),
+            config=patch_config(config, callbacks=run_manager.get_child() if run_manager else None),
+        )
+        return text_for_model(result), result
+
+    def _call_key(
+        self, request: VoiceCallInput, tool_call_id: str | None, config: RunnableConfig
+    ) -> CallKey:
+        configurable = config.get("configurable") or {}
+        window = self.policy.duplicate_window
+        return CallKey.of(
+            request,
+            thread_id=configurable.get("thread_id"),
+            tool_call_id=tool_call_id,
+            idempotency_key=configurable.get("idempotency_key"),
+            window=window.total_seconds() if window else 0.0,
+        )
