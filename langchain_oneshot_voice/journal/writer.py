@@ -1,0 +1,222 @@
+"""One thread that writes a journal: what waits together is committed together.
+
+A commit costs a disk a few milliseconds whatever it holds, so the thread takes everything that is
+queued, runs each operation in a savepoint of its own inside one transaction, commits once, and only
+then answers. An operation that fails undoes itself alone; a commit that fails fails everyone in it.
+
+Promises: an event loop is never blocked; nothing is reported done before it is on disk; a dropped
+connection is opened again once, and nothing that was committed is done twice. It knows no tables.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from langchain_oneshot_voice.journal.records import JournalUnavailableError
+from langchain_oneshot_voice.journal.store import Store, display, unavailable
+
+T = TypeVar("T")
+Operation = Callable[[Connection, float], T]
+"""What to do inside a transaction, given the connection and the journal's clock."""
+
+_BATCH = 128
+"""Bounds how long the writers of other processes wait for their turn."""
+
+
+@dataclass(slots=True)
+class _Queued:
+    operation: Operation[Any]
+    writing: bool
+    future: Future[Any] = field(default_factory=Future)
+
+
+@dataclass(slots=True)
+class _Outcome:
+    value: Any = None
+    error: Exception | None = None
+
+
+class _CommitUnanswered(Exception):  # noqa: N818 - not a fault yet: the database may know
+    """The connection dropped while committing."""
+
+    def __init__(self, transaction_id: str | None, outcomes: list[_Outcome]) -> None:
+        super().__init__("the connection dropped while committing, twice")
+        self.transaction_id = transaction_id
+        self.outcomes = outcomes
+
+
+class JournalWriter:
+    """The queue and its thread, which starts with the first operation."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopped: Future[None] | None = None
+        self._connection: Connection | None = None
+        self._process = os.getpid()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopped is not None
+
+    def submit(self, operation: Operation[T], *, writing: bool) -> Future[T]:
+        """Queue an operation. Cancelling the future before its turn comes leaves it undone.
+
+        Raises:
+            JournalUnavailableError: the journal was closed.
+        """
+        item = _Queued(operation, writing)
+        with self._lock:
+            if self._stopped is not None:
+                raise JournalUnavailableError(
+                    f"The call journal at {display(self._store.url)} is closed."
+                )
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="oneshot-voice-journal", daemon=True
+                )
+                self._thread.start()
+            self._queue.put(item)
+        return item.future
+
+    def stop(self) -> Future[None]:
+        """Finish what is queued, then close the connection; done when the future is."""
+        with self._lock:
+            if self._stopped is None:
+                self._stopped = Future()
+                if self._thread is None:
+                    self._stopped.set_result(None)
+                else:
+                    self._queue.put(None)
+            return self._stopped
+
+    def stop_at_exit(self) -> None:
+        """Stop, and wait a moment for the last commit; in a forked child, leave all alone."""
+        if os.getpid() != self._process or threading.current_thread() is self._thread:
+            return
+        self.stop()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        running = True
+        while running:
+            batch, running = self._gather()
+            # A future that was cancelled while it waited is dropped here.
+            batch = [item for item in batch if item.future.set_running_or_notify_cancel()]
+            if batch:
+                self._answer(batch)
+        self._disconnect()
+        if self._stopped is not None:
+            self._stopped.set_result(None)
+
+    def _gather(self) -> tuple[list[_Queued], bool]:
+        batch: list[_Queued] = []
+        try:
+            item = self._queue.get()
+            while item is not None:
+                batch.append(item)
+                if len(batch) == _BATCH:
+                    return batch, True
+                item = self._queue.get_nowait()
+        except queue.Empty:
+            return batch, True
+        return batch, False
+
+    def _answer(self, batch: Sequence[_Queued]) -> None:
+        try:
+            outcomes = self._commit_together(batch)
+        except Exception as error:  # noqa: BLE001 - every waiter has to hear of it
+            outcomes = [_Outcome(error=error)] * len(batch)
+        for item, outcome in zip(batch, outcomes, strict=True):
+            if outcome.error is not None:
+                item.future.set_exception(outcome.error)
+            else:
+                item.future.set_result(outcome.value)
+
+    def _commit_together(self, batch: Sequence[_Queued]) -> list[_Outcome]:
+        try:
+            try:
+                return self._transaction(batch)
+            except _CommitUnanswered as unanswered:
+                return self._transaction(batch, after=unanswered)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                return self._transaction(batch)
+        except DBAPIError as error:
+            raise unavailable(self._store.url, error) from None
+        except _CommitUnanswered as unanswered:
+            raise unavailable(self._store.url, unanswered, doing="commit to") from None
+
+    def _transaction(
+        self, batch: Sequence[_Queued], *, after: _CommitUnanswered | None = None
+    ) -> list[_Outcome]:
+        writing = any(item.writing for item in batch)
+        try:
+            connection = self._connect()
+            started = self._store.begin(connection, writing=writing)
+            if after is not None and self._store.committed(connection, after.transaction_id):
+                connection.rollback()
+                return after.outcomes
+            if len(batch) == 1:
+                outcomes = [_Outcome(value=batch[0].operation(connection, started.now))]
+            else:
+                outcomes = [self._try(item.operation, connection, started.now) for item in batch]
+            try:
+                connection.commit()
+            except DBAPIError as error:
+                if writing and error.connection_invalidated:
+                    raise _CommitUnanswered(started.transaction_id, outcomes) from error
+                raise
+        except BaseException:
+            self._recover()
+            raise
+        return outcomes
+
+    def _try(self, operation: Operation[Any], connection: Connection, now: float) -> _Outcome:
+        try:
+            with connection.begin_nested():
+                return _Outcome(value=operation(connection, now))
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            return _Outcome(error=unavailable(self._store.url, error))
+        except Exception as error:  # noqa: BLE001 - it is the waiter's, and undid itself alone
+            return _Outcome(error=error)
+
+    def _connect(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._store.connect()
+        return self._connection
+
+    def _recover(self) -> None:
+        """Leave the connection as if nothing had begun, or without one."""
+        connection = self._connection
+        if connection is None:
+            return
+        if connection.invalidated:
+            self._disconnect()
+            return
+        try:
+            connection.rollback()
+        except DBAPIError:
+            # The failure that led here is on its way to the callers; this one adds nothing.
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

@@ -1,0 +1,227 @@
+"""What a journal does with the file it lives in, and with the place it is told to live at."""
+
+import asyncio
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, create_engine, text
+
+from langchain_oneshot_voice.journal import CallJournal, JournalUnavailableError, schema
+from langchain_oneshot_voice.journal.store import ENVIRONMENT
+
+
+def mode(path: Path) -> str:
+    """The permissions of a file."""
+    return oct(stat.S_IMODE(path.stat().st_mode))
+
+
+def names(folder: Path) -> list[str]:
+    """The files of a folder."""
+    return sorted(file.name for file in folder.iterdir())
+
+
+async def opened(where: str | Path | None) -> CallJournal:
+    """A journal that has been used once."""
+    journal = CallJournal(where)
+    await journal.read("k")
+    return journal
+
+
+async def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    """The folder has mode 0700; the file and the logs beside it have 0600."""
+    path = tmp_path / "new" / "calls.sqlite"
+    journal = await opened(path)
+    assert mode(path.parent) == "0o700"
+    beside = {file.name: mode(file) for file in path.parent.iterdir()}
+    assert beside == dict.fromkeys(
+        ("calls.sqlite", "calls.sqlite-wal", "calls.sqlite-shm"), "0o600"
+    )
+    await journal.aclose()
+
+
+async def test_a_commit_is_on_disk(tmp_path: Path) -> None:
+    """The file is write-ahead logged and synced in full at each commit."""
+    journal = CallJournal(tmp_path / "calls.sqlite")
+
+    def settings(connection: Connection, _now: float) -> list[object]:
+        names = ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
+        return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names]
+
+    full = 2
+    assert await journal._read(settings) == ["wal", full, 1, 1]
+    await journal.aclose()
+
+
+async def test_the_environment_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an argument the variable decides, and without that the user's data folder."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    await (await opened(None)).aclose()
+    assert [file.name for file in (tmp_path / "data").rglob("*.sqlite")] == ["calls.sqlite"]
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "mine.sqlite"))
+    await (await opened(None)).aclose()
+    assert (tmp_path / "mine.sqlite").exists()
+
+
+async def test_memory_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`memory` opts out of files altogether."""
+    monkeypatch.chdir(tmp_path)
+    await (await opened("memory")).aclose()
+    assert names(tmp_path) == []
+
+
+async def test_a_place_that_can_not_be_written_is_named(tmp_path: Path) -> None:
+    """The error says which file, and every way out."""
+    (tmp_path / "file").touch()
+    journal = CallJournal(tmp_path / "file" / "calls.sqlite")
+    for _again in range(2):
+        with pytest.raises(JournalUnavailableError, match=r"calls\.sqlite") as refused:
+            await journal.read("k")
+        assert all(way in str(refused.value) for way in (ENVIRONMENT, "journal argument", "memory"))
+    await journal.aclose()
+
+
+async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    """Something else at the path is an error and is left as it is."""
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, and long enough to be seen as none" * 10)
+    journal = CallJournal(path)
+    with pytest.raises(JournalUnavailableError, match=r"notes\.txt"):
+        await journal.read("k")
+    assert path.read_text().startswith("not a database")
+    await journal.aclose()
+
+
+async def test_tables_of_someone_else_are_left_alone(tmp_path: Path) -> None:
+    """A database that has a table `calls` of its own is refused, not adopted."""
+    path = tmp_path / "app.sqlite"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE calls (id INTEGER)"))
+    engine.dispose()
+    journal = CallJournal(path)
+    with pytest.raises(JournalUnavailableError, match="already exists"):
+        await journal.read("k")
+    await journal.aclose()
+
+
+@pytest.mark.parametrize("url", ["mysql://u:hunter2@h/d", "postgresql+asyncpg://u:hunter2@h/d"])
+def test_other_databases_are_refused(url: str) -> None:
+    """At once, saying which two there are, and without the password."""
+    with pytest.raises(JournalUnavailableError, match="SQLite or in PostgreSQL") as refused:
+        CallJournal(url)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hunter2@h/d",
+        "postgres://h/d?user=u&password=hunter2",
+        "postgresql://u:hunter2",
+    ],
+)
+def test_a_password_is_not_shown(url: str) -> None:
+    """Wherever it stands in the URL."""
+    try:
+        shown = CallJournal(url)
+    except JournalUnavailableError as unreadable:
+        assert "hunter2" not in str(unreadable)  # noqa: PT017 - either way is fine if it is kept
+    else:
+        assert "hunter2" not in f"{shown!r} {shown.url_for_display}"
+
+
+async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    """A journal that a later version wrote is not touched by this one."""
+    path = tmp_path / "calls.sqlite"
+    await (await opened(path)).aclose()
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE journal_meta SET value = 99 WHERE name = 'schema_version'"))
+    engine.dispose()
+    journal = CallJournal(path)
+    with pytest.raises(JournalUnavailableError, match="schema version 99"):
+        await journal.read("k")
+    await journal.aclose()
+
+
+async def test_an_older_schema_is_migrated_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Journals that open an older file together bring it up to date together, in one step."""
+    path = tmp_path / "calls.sqlite"
+    await (await opened(path)).aclose()
+
+    def add_column(connection: Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE calls ADD COLUMN added TEXT")
+
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, add_column))
+    journals = await asyncio.gather(*[opened(path) for _ in range(8)])
+
+    def version(connection: Connection, _now: float) -> object:
+        return connection.exec_driver_sql(
+            "SELECT value FROM journal_meta WHERE name = 'schema_version'"
+        ).scalar()
+
+    assert [await journal._read(version) for journal in journals] == ["2"] * 8
+    await asyncio.gather(*[journal.aclose() for journal in journals])
+
+
+def run(program: str, path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a program on a journal in a process of its own, warnings being errors."""
+    command = [sys.executable, "-W", "error", *options, "-c", program, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - our own
+
+
+FORK = """
+import asyncio, os, sys
+from langchain_oneshot_voice.journal import CallJournal, NewCall
+
+def new(key):
+    return NewCall(call_key=key, account="a", base_url="b", numbers=(), fingerprint=key, request={})
+
+async def claim(key):
+    terms = {"owner": "w", "lease": 60, "duplicate_window": 0}
+    return (await asyncio.wait_for(journal.claim(new(key), **terms), 20)).kind
+
+async def states():
+    return [(await journal.read(k)).state for k in ("before", "child", "parent")]
+
+journal = CallJournal(sys.argv[1])
+asyncio.run(claim("before"))
+child = os.fork()
+if child == 0:
+    kind = asyncio.run(claim("child"))
+    asyncio.run(journal.aclose())
+    os._exit(0 if kind == "mine" else 1)
+_, status = os.waitpid(child, 0)
+kind = asyncio.run(claim("parent"))
+print(status, kind, asyncio.run(states()))
+"""
+
+
+def test_a_forked_child_has_a_connection_of_its_own(tmp_path: Path) -> None:
+    """Parent and child go on writing to one file; neither waits for a thread that isn't there."""
+    forked = run(FORK, tmp_path / "calls.sqlite", "-W", "ignore::DeprecationWarning")
+    assert (forked.stdout, forked.stderr) == ("0 mine ['claimed', 'claimed', 'claimed']\n", "")
+
+
+UNCLOSED = """
+import asyncio, sys
+from langchain_oneshot_voice.journal import CallJournal
+asyncio.run(CallJournal(sys.argv[1]).forget(0))
+kept = CallJournal(sys.argv[1])
+asyncio.run(kept.forget(0))
+"""
+
+
+def test_a_journal_that_nobody_closes_closes_itself(tmp_path: Path) -> None:
+    """When it is dropped, or when the program ends, without a warning and with no log left."""
+    ended = run(UNCLOSED, tmp_path / "c.sqlite", "-X", "dev")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert names(tmp_path) == ["c.sqlite"]
