@@ -1,0 +1,60 @@
+"""The HTTP server under the wire: uvicorn, with the connections within reach.
+
+Importing this needs the extra `sandbox`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .wire import Wire, reset
+
+
+class _Connection(H11Protocol):
+    """A connection that the application can break, and that can be refused at once."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # Each request's scope gets a copy of this state; a WebSocket takes it over.
+        self.app_state = {**self.app_state, "transport": transport}
+        wire = self.app
+        if isinstance(wire, Wire) and wire.faults.take("connection") is not None:
+            reset(transport)
+
+
+class _Uvicorn(uvicorn.Server):
+    def __init__(self, wire: Wire, on_start: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                wire,
+                interface="asgi3",
+                http=_Connection,
+                ws="websockets-sansio",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=60,
+                timeout_graceful_shutdown=2,
+                backlog=2048,
+            )
+        )
+        self._wire = wire
+        self._on_start = on_start
+
+    async def main_loop(self) -> None:
+        """Wait for the end without looking for it ten times a second."""
+        await self.on_tick(0)
+        self._on_start()
+        await self._wire.stopping.wait()
+
+
+async def serve(wire: Wire, listener: socket.socket, on_start: Callable[[], None]) -> None:
+    """Serve on a listening socket until `wire.stopping` is set."""
+    await _Uvicorn(wire, on_start).serve(sockets=[listener])
