@@ -40,9 +40,10 @@ def main(rounds: int) -> None:
     for name, all_seconds in taken.items():
         median = statistics.median(all_seconds)
         print(f"  {name:<26} {median:6.3f} s   {median / floor:5.2f}")
-    code = f"{STATEMENTS['langchain_oneshot_voice']}, sys; print([m for m in {LAZY} if m in sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    print(f"  imported along although it should not be: {loaded.stdout.strip()}")
+    ours = STATEMENTS["langchain_oneshot_voice"]
+    code = f"{ours}, sys; print([m for m in {LAZY} if m in sys.modules])"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True)
+    print(f"  imported along although it should not be: {loaded.strip()}")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ from langchain_oneshot_voice.schemas import (
 _SETTLING = 120.0
 """Seconds that an outcome may take to be told after the call's longest duration."""
 
-_CONNECTIONS = httpx.Limits(max_connections=200, max_keepalive_connections=50)
+_CONNECTIONS = httpx.Limits(max_connections=32, max_keepalive_connections=32)
+"""Of the whole process. More are slower: the pool's book-keeping grows with the square of them."""
 
 
 class VoiceCaller:

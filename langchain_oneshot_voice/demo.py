@@ -49,7 +49,7 @@ class ScriptedModel(BaseChatModel):
     def _llm_type(self) -> str:
         return "scripted"
 
-    def bind_tools(self, tools: Any, **kwargs: Any) -> ScriptedModel:  # type: ignore[override]  # noqa: ANN401, ARG002 - its script knows the tool
+    def bind_tools(self, tools: Any, **kwargs: Any) -> ScriptedModel:  # noqa: ANN401, ARG002 - its script knows the tool
         """The script's one tool is known to it."""
         return self
 
@@ -101,7 +101,7 @@ def run_demo(console: Console, *, call_seconds: float = 4.0) -> bool:
         )
         agent = create_agent(model, [tool], system_prompt=_PROMPT)
         console.print(Text.assemble(("User   ", "bold"), QUESTION))
-        question = {"messages": [{"role": "user", "content": QUESTION}]}
+        question: Any = {"messages": [{"role": "user", "content": QUESTION}]}
         with LiveLine(console) as line:
             line.now("The model is thinking")
             stream = agent.stream(question, stream_mode=["updates", "custom"])

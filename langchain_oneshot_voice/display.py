@@ -36,7 +36,8 @@ def quote_panel(quote: VoiceCallQuote) -> Panel:
             prices.add_row(label, _dollars(amount))
     prices.add_row(Text("Total", style="bold"), Text(_dollars(quote.total), style="bold"))
     what = "Conference" if quote.conference else "Call"
-    parts: list[RenderableType] = [Text(f"{what} to {', '.join(map(plain, quote.numbers))}"), prices]
+    to = ", ".join(map(plain, quote.numbers))
+    parts: list[RenderableType] = [Text(f"{what} to {to}"), prices]
     if quote.success_criteria:
         parts.append(Text("\nIt succeeds when", style="dim"))
         parts += [Text(f"  · {plain(criterion)}") for criterion in quote.success_criteria]
