@@ -24,6 +24,7 @@ _VERB: Final = re.compile(
     r"|remind|request|reschedule|reserve|schedule|tell|verify)\b",
     re.IGNORECASE,
 )
+_NAME: Final = re.compile(r"\bname(?: is| of|:|,)? ([A-Z][\w'-]+(?: [A-Z][\w'-]+)?)")
 _PARTY: Final = re.compile(r"\b(?:for|party of) (\d{1,2})\b(?! ?(?:am|pm|:))", re.IGNORECASE)
 
 
@@ -57,7 +58,7 @@ def purpose(request: CallRequest) -> str:
 
 
 def _errand(request: CallRequest) -> str:
-    text = purpose(request)
+    text = re.split(r"(?<=[.;!?]) ", purpose(request))[0].rstrip(";.") + "."
     instructed = _INSTRUCTION.match(text)
     if instructed:
         return f"to {text[instructed.end() :]}"
@@ -211,7 +212,8 @@ def _time(request: CallRequest, otherwise: str) -> str:
 
 
 def _name(request: CallRequest) -> str:
-    return str(request.body.get("caller_name") or "Taylor")
+    named = _NAME.search(str(request.body["objective"]))
+    return named[1] if named else str(request.body.get("caller_name") or "Taylor")
 
 
 def _code(request: CallRequest, letter: str) -> str:
