@@ -121,6 +121,7 @@ def main(at_once: int, postgresql: str | None) -> None:
 
 
 if __name__ == "__main__":
-    main(
-        int(sys.argv[1]) if len(sys.argv) > 1 else 500, sys.argv[2] if len(sys.argv) > 2 else None
+    at_once, postgresql, *_ = (
+        [*sys.argv[1:], "500", None][:2] if len(sys.argv) > 1 else ["500", None]
     )
+    main(int(at_once or 500), postgresql)

@@ -25,8 +25,10 @@ from langchain_oneshot_voice.journal.records import (
     NewCall,
     NumberBusy,
     NumberLimitReached,
+    NumberSuppressed,
     SpendLimitReached,
     SpendLimits,
+    Suppression,
 )
 
 __all__ = [
@@ -45,6 +47,8 @@ __all__ = [
     "NewCall",
     "NumberBusy",
     "NumberLimitReached",
+    "NumberSuppressed",
     "SpendLimitReached",
     "SpendLimits",
+    "Suppression",
 ]

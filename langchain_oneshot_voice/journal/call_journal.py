@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,11 +28,13 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from langchain_oneshot_voice.journal import calls as rows
+from langchain_oneshot_voice.journal import suppressions
 from langchain_oneshot_voice.journal.records import (
     CallRecord,
     Claim,
     NewCall,
     SpendLimits,
+    Suppression,
 )
 from langchain_oneshot_voice.journal.schema import to_json, to_micro
 from langchain_oneshot_voice.journal.store import display, locate
@@ -147,15 +149,22 @@ class CallJournal:
         quote: dict[str, Any],
         quote_id: str | None,
         quote_expires_at: float | None,
+        request: dict[str, Any] | None = None,
+        numbers: tuple[str, ...] | None = None,
     ) -> CallRecord:
-        """Record the price; from `claimed`, or from `quoted` for a fresh quote."""
-        values = {
+        """Record the price; from `claimed`, or from `quoted` for a fresh quote.
+
+        A request and numbers that a person has edited since the claim replace the claimed ones.
+        """
+        values: dict[str, Any] = {
             "quote": to_json(quote),
             "quote_id": quote_id,
             "quote_expires_at": quote_expires_at,
         }
+        if request is not None:
+            values["request"] = to_json(request)
         return await self._write(
-            lambda connection, now: rows.move(connection, now, call_key, owner, "quoted", values)
+            lambda connection, now: rows.quote(connection, now, call_key, owner, values, numbers)
         )
 
     async def signed(
@@ -188,6 +197,7 @@ class CallJournal:
             NumberBusy: another call of ours is on one of the numbers.
             SpendLimitReached: the day's money does not reach.
             NumberLimitReached: a number was called often enough today.
+            NumberSuppressed: somebody there has asked not to be called.
         """
         reserved = to_micro(amount)
         values = {
@@ -276,6 +286,30 @@ class CallJournal:
         return await self._read(
             lambda connection, now: rows.spent(connection, account, tenant, now - seconds)
         )
+
+    # People who do not want to be called
+
+    async def suppress(self, numbers: Sequence[str], reason: str) -> None:
+        """Refuse these numbers from now on, to everyone who shares the journal."""
+        await self._record(
+            lambda connection, now: suppressions.suppress(connection, now, numbers, reason)
+        )
+
+    async def unsuppress(self, number: str) -> bool:
+        """Allow a number again; whether it was listed."""
+        return await self._write(
+            lambda connection, _now: suppressions.unsuppress(connection, number)
+        )
+
+    async def suppressed(self, numbers: Sequence[str]) -> tuple[str, ...]:
+        """Those of the numbers that are not to be called."""
+        return await self._read(
+            lambda connection, _now: suppressions.suppressed(connection, numbers)
+        )
+
+    async def suppressions(self) -> list[Suppression]:
+        """Every number that is not to be called, newest first."""
+        return await self._read(lambda connection, _now: suppressions.listed(connection))
 
     # Housekeeping
 

@@ -148,6 +148,23 @@ def move(
     return _known(connection, call_key)
 
 
+def quote(
+    connection: Connection,
+    now: float,
+    call_key: str,
+    owner: str,
+    values: Mapping[str, Any],
+    numbers: tuple[str, ...] | None,
+) -> CallRecord:
+    """Store a quote, and the numbers that it is for where they have changed."""
+    if numbers is None:
+        return move(connection, now, call_key, owner, "quoted", values)
+    named = {**values, "numbers": to_json(numbers)}
+    known = move(connection, now, call_key, owner, "quoted", named)
+    _name_numbers(connection, call_key, numbers)
+    return known
+
+
 def sign(
     connection: Connection,
     now: float,
@@ -317,8 +334,12 @@ def _begin(connection: Connection, now: float, call: NewCall, *, attempt: int) -
         connection.execute(_INSERT, {**new, **values})
     else:
         connection.execute(_UPDATE, {"key": call.call_key, **values})
-        connection.execute(_DELETE_NUMBERS, {"key": call.call_key})
+    _name_numbers(connection, call.call_key, call.numbers)
+
+
+def _name_numbers(connection: Connection, call_key: str, numbers: tuple[str, ...]) -> None:
+    connection.execute(_DELETE_NUMBERS, {"key": call_key})
     # A number named twice is one number.
-    named = [{"call_key": call.call_key, "number": n} for n in dict.fromkeys(call.numbers)]
+    named = [{"call_key": call_key, "number": number} for number in dict.fromkeys(numbers)]
     if named:
         connection.execute(_INSERT_NUMBER, named)

@@ -1,4 +1,4 @@
-"""What stands in the way of a call: the same call, a line in use, the day's money, the day's count.
+"""What stands in a call's way: a wish not to be called, a twin, a busy line, the day's limits.
 
 Each guard looks at other rows only and is asked inside a writing transaction, where nothing can
 change between the question and what follows from it. What a limit *is* belongs to the policy; here
@@ -21,6 +21,7 @@ from langchain_oneshot_voice.journal.records import (
     NewCall,
     NumberBusy,
     NumberLimitReached,
+    NumberSuppressed,
     SpendLimitReached,
     SpendLimits,
 )
@@ -32,6 +33,7 @@ from langchain_oneshot_voice.journal.schema import (
     to_dollars,
     to_record,
 )
+from langchain_oneshot_voice.journal.suppressions import suppressed
 
 LINE_BUSY_SECONDS = 45 * 60.0
 """How long a signed call may still ring or talk: ten minutes in which its authorization can be
@@ -132,6 +134,9 @@ def check(
     Raises:
         JournalRefusal: the first guard that says no.
     """
+    unwelcome = suppressed(connection, call.numbers)
+    if unwelcome:
+        raise NumberSuppressed(unwelcome)
     duplicate = find_duplicate(connection, now, call, limits.duplicate_window)
     if duplicate is not None:
         raise DuplicateCall(duplicate)

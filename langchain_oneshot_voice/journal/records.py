@@ -11,14 +11,15 @@ on this call". The errors are the journal's ways of saying no; none of them chan
         ├── DuplicateCall         the same call is under way, or was just answered
         ├── NumberBusy            one of the numbers is on a call of ours
         ├── SpendLimitReached     the day's money is spent
-        └── NumberLimitReached    the number was called often enough today
+        ├── NumberLimitReached    the number was called often enough today
+        └── NumberSuppressed      somebody there does not want to be called
 
 No text here, and no repr, shows a whole phone number, the request, a payment or a transcript.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -160,6 +161,21 @@ class SpendLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Suppression:
+    """A number that is not to be called.
+
+    Attributes:
+        number: in E.164.
+        reason: who said so, or in which words.
+        since: when it was listed, in epoch seconds.
+    """
+
+    number: str = field(repr=False)
+    reason: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """The answer to a claim, and the record that it is about."""
 
@@ -255,3 +271,15 @@ class NumberLimitReached(JournalRefusal):
         self.cap = cap
         self.resets_at = resets_at
         super().__init__(f"{mask(number)} may be called {cap} times a day, and was")
+
+
+class NumberSuppressed(JournalRefusal):
+    """Somebody at one of the numbers has asked not to be called.
+
+    Attributes:
+        numbers: those of the call's that are listed, in E.164.
+    """
+
+    def __init__(self, numbers: tuple[str, ...]) -> None:
+        self.numbers = numbers
+        super().__init__(f"{', '.join(map(mask, numbers))}: listed as not to be called")

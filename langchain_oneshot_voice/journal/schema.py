@@ -84,6 +84,15 @@ call_numbers = Table(
     Column("number", Text, primary_key=True),
 )
 
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("number", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("since", Double, nullable=False),
+)
+"""Numbers that are not to be called, by anyone who shares the journal. Never forgotten by age."""
+
 journal_meta = Table(
     "journal_meta",
     metadata,

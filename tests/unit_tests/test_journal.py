@@ -25,6 +25,7 @@ from langchain_oneshot_voice.journal import (
     NewCall,
     NumberBusy,
     NumberLimitReached,
+    NumberSuppressed,
     SpendLimitReached,
     SpendLimits,
 )
@@ -593,3 +594,44 @@ async def test_a_closed_journal_says_so(journal_url: str) -> None:
     with pytest.raises(JournalUnavailableError, match="is closed"):
         await journal.read("k")
     await journal.aclose()
+
+
+async def test_who_does_not_want_to_be_called_is_not_signed_for(journal: CallJournal) -> None:
+    """A listed number refuses the signature, whichever wallet or tenant asks; nothing changes."""
+    await journal.suppress([ALICE, ALICE], "asked on the phone")
+    await claim(journal, new("k", BOB, ALICE, tenant="other", account="0xother"))
+    with pytest.raises(NumberSuppressed) as refused:
+        await sign(journal, "k")
+    assert refused.value.numbers == (ALICE,)
+    assert ALICE not in str(refused.value)
+    assert (await known(journal, "k")).state == "claimed"
+
+
+async def test_a_number_comes_off_the_list_only_when_it_is_taken_off(journal: CallJournal) -> None:
+    """Forgetting old calls keeps the list; taking a number off allows it again."""
+    await journal.suppress([ALICE], "asked on the phone")
+    await journal.suppress([ALICE, BOB], "by hand")
+    await journal.forget(0)
+    listed = {entry.number: entry.reason for entry in await journal.suppressions()}
+    assert listed == {ALICE: "asked on the phone", BOB: "by hand"}
+    assert await journal.unsuppress(ALICE)
+    assert not await journal.unsuppress(ALICE)
+    assert await journal.suppressed([ALICE, BOB]) == (BOB,)
+
+
+async def test_edited_numbers_are_the_ones_that_are_guarded(journal: CallJournal) -> None:
+    """After a person has edited a quoted call, its new number is busy and its old one is free."""
+    await claim(journal, new("k", ALICE))
+    edited = await journal.quoted(
+        "k",
+        owner="w1",
+        quote={},
+        quote_id="q2",
+        quote_expires_at=None,
+        request={"objective": "Book a table", "target_number": BOB},
+        numbers=(BOB,),
+    )
+    assert (edited.numbers, edited.request["target_number"]) == ((BOB,), BOB)
+    await sign(journal, "k")
+    assert (await claim(journal, new("to bob", BOB))).kind == "number_busy"
+    assert (await claim(journal, new("to alice", ALICE))).kind == "mine"

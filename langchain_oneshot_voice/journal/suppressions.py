@@ -1,0 +1,47 @@
+"""People who do not want to be called: put on the list, taken off it, looked up.
+
+The list belongs to the journal, not to a wallet or a tenant: whoever asked one of them to stop
+calling has asked all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection, bindparam, select
+
+from langchain_oneshot_voice.journal.records import Suppression
+from langchain_oneshot_voice.journal.schema import suppressions
+
+_LISTED = (
+    select(suppressions.c.number)
+    .where(suppressions.c.number.in_(bindparam("numbers", expanding=True)))
+    .order_by(suppressions.c.number)
+)
+_ALL = select(suppressions).order_by(suppressions.c.since.desc(), suppressions.c.number)
+_INSERT = suppressions.insert()
+_DELETE = suppressions.delete().where(suppressions.c.number == bindparam("listed"))
+
+
+def suppress(connection: Connection, now: float, numbers: Iterable[str], reason: str) -> None:
+    """Put numbers on the list; one that is there keeps its first reason."""
+    wanted = tuple(dict.fromkeys(numbers))
+    known = set(suppressed(connection, wanted))
+    new = [{"number": n, "reason": reason, "since": now} for n in wanted if n not in known]
+    if new:
+        connection.execute(_INSERT, new)
+
+
+def unsuppress(connection: Connection, number: str) -> bool:
+    """Take a number off the list; whether it was on it."""
+    return connection.execute(_DELETE, {"listed": number}).rowcount == 1
+
+
+def suppressed(connection: Connection, numbers: Sequence[str]) -> tuple[str, ...]:
+    """Those of the numbers that are on the list."""
+    return tuple(connection.scalars(_LISTED, {"numbers": tuple(numbers)}))
+
+
+def listed(connection: Connection) -> list[Suppression]:
+    """The whole list, newest first."""
+    return [Suppression(**row._mapping) for row in connection.execute(_ALL)]  # noqa: SLF001
