@@ -5,22 +5,34 @@ per worker thread. All of them are carried to one loop in one daemon thread, so 
 implementation (async), one pool of connections, one socket and one journal writer per process.
 
 Promises: it starts on first use, never at import; a forked child starts its own; the caller's
-context variables travel with the call; cancelling the caller cancels the call; everything shared
-is closed when the interpreter exits. It knows nothing of calls or of the provider.
+context variables travel with the call; cancelling the caller cancels the call; whatever one call
+ends in, the others go on; everything shared is closed when the interpreter exits. It knows nothing
+of calls or of the provider.
 """
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 import threading
 from collections.abc import Awaitable, Callable, Hashable
-from contextlib import AsyncExitStack, ExitStack
+from concurrent.futures import Future
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+import anyio
+from anyio.from_thread import BlockingPortal
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Escaped:
+    """What a flow raised that an event loop takes for its own end, such as `SystemExit`."""
+
+    error: BaseException
 
 
 class Engine:
@@ -28,9 +40,8 @@ class Engine:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._stack: ExitStack | None = None
+        self._thread: threading.Thread | None = None
         self._portal: BlockingPortal | None = None
-        self._thread_id: int | None = None
         self._shared: dict[Hashable, Any] = {}
         self._closing: AsyncExitStack | None = None
 
@@ -43,9 +54,9 @@ class Engine:
         Raises:
             RuntimeError: when called on the engine's own thread, which would wait for itself.
         """
-        future = self._start().start_task_soon(flow, *args)
+        future: Future[T | _Escaped] = self._start().start_task_soon(_contained, flow, *args)
         try:
-            return future.result()
+            return _released(future.result())
         except BaseException:
             future.cancel()
             raise
@@ -56,9 +67,10 @@ class Engine:
         Cancelling the awaiting task cancels the flow and waits until it has stopped.
         """
         portal = self._start()
-        if threading.get_ident() == self._thread_id:
+        if threading.current_thread() is self._thread:
             return await flow(*args)
-        return await portal.call_async(flow, *args)
+        ended: T | _Escaped = await portal.call_async(_contained, flow, *args)
+        return _released(ended)
 
     async def shared(self, key: Hashable, make: Callable[[], T]) -> T:
         """The one object of the process under `key`, made on the loop by the first to ask.
@@ -76,30 +88,62 @@ class Engine:
     def stop(self) -> None:
         """Cancel what runs, close what is shared, end the thread; the next call starts anew."""
         with self._lock:
-            stack, portal, closing = self._stack, self._portal, self._closing
-            self._stack = self._portal = self._closing = None
-        if stack is not None and portal is not None and closing is not None:
+            thread, portal, closing = self._thread, self._portal, self._closing
+            self._thread = self._portal = self._closing = None
+        if thread is not None and portal is not None and closing is not None:
             portal.call(closing.aclose)
             portal.call(portal.stop, True)  # noqa: FBT003 - anyio's cancel_remaining
-            stack.close()
+            thread.join()
 
     def _start(self) -> BlockingPortal:
         with self._lock:
             if self._portal is None:
-                self._stack = ExitStack()
-                portal = self._stack.enter_context(
-                    start_blocking_portal("asyncio", name="oneshot-voice-engine")
+                ready: Future[BlockingPortal] = Future()
+                self._thread = threading.Thread(
+                    target=_serve, args=(ready,), name="oneshot-voice-engine", daemon=True
                 )
+                self._thread.start()
                 self._shared = {}
                 self._closing = AsyncExitStack()
-                self._thread_id = portal.call(threading.get_ident)
-                self._portal = portal
+                self._portal = ready.result()
             return self._portal
 
     def _forget(self) -> None:
         """In a forked child: the thread did not come along, and what it held is the parent's."""
+        _INHERITED.append(self.__dict__.copy())
         self.__init__()  # type: ignore[misc]
 
+
+def _serve(ready: Future[BlockingPortal]) -> None:
+    """Run a loop until its portal is stopped."""
+
+    async def until_stopped() -> None:
+        async with BlockingPortal() as portal:
+            ready.set_result(portal)
+            await portal.sleep_until_stopped()
+
+    anyio.run(until_stopped, backend="asyncio")
+
+
+async def _contained(flow: Callable[..., Awaitable[T]], *args: object) -> T | _Escaped:
+    """Run a flow; hand over what would end the loop, and everybody's calls with it."""
+    try:
+        return await flow(*args)
+    except (Exception, asyncio.CancelledError):
+        raise
+    except BaseException as error:  # noqa: BLE001 - raised again where the flow was asked for
+        return _Escaped(error)
+
+
+def _released(ended: T | _Escaped) -> T:
+    if isinstance(ended, _Escaped):
+        raise ended.error
+    return ended
+
+
+_INHERITED: list[dict[str, Any]] = []
+"""What a forked child got of its parent's loop and connections. They are the parent's: closing one
+here, even by dropping the last reference, would disturb it."""
 
 ENGINE = Engine()
 """The process's engine."""

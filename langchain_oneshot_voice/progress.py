@@ -27,10 +27,11 @@ log = logging.getLogger(__name__)
 EVENT = "voice_call_progress"
 """The name of the custom event."""
 
-Stage = Literal["quoted", "paying", "placed", "in_progress", "completed"]
+Stage = Literal["quoted", "awaiting_approval", "paying", "placed", "in_progress", "completed"]
 """Where a call is.
 
 - `quoted`: the price is known, nothing is paid.
+- `awaiting_approval`: a person is asked, and nothing is paid before they say yes.
 - `paying`: the payment is signed and about to be sent.
 - `placed`: the service accepted the call; the phone is about to ring.
 - `in_progress`: it was placed, and has not ended.

@@ -8,6 +8,7 @@ non-negative number or there is no quote).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +28,12 @@ from langchain_oneshot_voice.schemas import VoiceCallQuote
 
 _LONGEST_WORDS = 400
 """Characters of the service's own words that an error repeats."""
+
+_DEEPEST = 100
+"""Levels of nesting in an answer; more than any has, fewer than anything breaks at."""
+
+_JSON_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[\[\]{}]', re.DOTALL)
+"""A string, which may have brackets in it, or a bracket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +151,31 @@ def refusal(answer: Answer) -> VoiceCallError:
     return CallRefusedError(f"The service refused the call ({code}).{said}", code=code)
 
 
+def read_json(raw: str | bytes) -> object:
+    """Parse what came over the wire, however hostile.
+
+    The depth is checked here because Python's own check is not to be relied on: a library that
+    raises the recursion limit (signing libraries do) turns deep nesting into a crash.
+
+    Raises:
+        ValueError: when it is not JSON, or nested too deeply to be an answer.
+    """
+    written = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw
+    depth = 0
+    for token in _JSON_TOKEN.finditer(written):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
+        if depth > _DEEPEST:
+            raise ValueError("nested too deeply")
+    return json.loads(written)
+
+
 def money(value: object) -> Decimal | None:
     """A finite, non-negative amount from a string or a number, else `None`."""
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         return None
     try:
         amount = Decimal(str(value).strip().removeprefix("$"))
-    except InvalidOperation:
+    except (InvalidOperation, ValueError):  # no number, or an int too long to be spelled out
         return None
     return amount if amount.is_finite() and 0 <= amount < Decimal(10**9) else None
 

@@ -224,6 +224,8 @@ class OneShotClient:
             if weather.unsent:
                 raise
             raise PlacementUnansweredError(weather.why) from None
+        finally:  # a payment is money, and tracebacks can show local variables
+            del extra, payment_header
         placement = answers.read_placement(answer)
         if placement is not None:
             return placement
@@ -278,6 +280,21 @@ class OneShotClient:
         if found is None and body.get("has_more"):
             raise WeatherError("the list of receipts is longer than one answer")
         return found
+
+    async def approval_status(self, approval_id: str) -> str:
+        """How an approval at the provider stands: `pending`, `approved`, `denied` and the like.
+
+        Raises:
+            WeatherError: when it can't be read now.
+        """
+        path = f"/v1/approvals/{url_quote(approval_id, safe='')}"
+        answer = await self._proved("GET", path, "read", self._timeouts.read)
+        body = answer.body or {}
+        inner = body.get("data")
+        status = (inner if isinstance(inner, dict) else body).get("status")
+        if answer.status != 200 or not isinstance(status, str):  # noqa: PLR2004
+            raise WeatherError(f"HTTP {answer.status} for an approval")
+        return status
 
     async def balance(self) -> dict[str, Any]:
         """What the wallet and its credits hold, as the service tells it.
@@ -349,8 +366,8 @@ class OneShotClient:
         except httpx.HTTPError as error:
             raise WeatherError(f"no answer ({type(error).__name__})") from None
         try:
-            body = got.json()
-        except (ValueError, RecursionError):
+            body = answers.read_json(got.content)
+        except ValueError:
             body = None
         log.debug("%s %s -> %s", method, path.partition("?")[0], got.status_code)
         return Answer(got.status_code, got.headers, body if isinstance(body, dict) else None)

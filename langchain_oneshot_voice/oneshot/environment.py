@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from langchain_oneshot_voice.errors import ConfigurationError
 
@@ -56,13 +56,8 @@ class Environment:
             ConfigurationError: when the URL is neither https nor loopback, or carries more than
                 scheme, host, port and path.
         """
-        url = urlsplit(base_url.strip())
+        url = _read(base_url.strip())
         loopback = _is_loopback(url.hostname or "")
-        if not url.hostname or url.scheme not in {"http", "https"}:
-            raise ConfigurationError(
-                "base_url is not a web address.",
-                advice=f"Use https, such as {PRODUCTION_URL}, or the address of a sandbox.",
-            )
         if url.username or url.password or url.query or url.fragment:
             raise ConfigurationError(
                 "base_url carries more than a scheme, a host, a port and a path.",
@@ -75,6 +70,20 @@ class Environment:
             )
         test = loopback or url.hostname == urlsplit(STAGING_URL).hostname
         return cls(base_url.strip().rstrip("/"), BASE_SEPOLIA if test else BASE)
+
+
+def _read(base_url: str) -> SplitResult:
+    try:
+        url = urlsplit(base_url)
+        readable = url.port != 0 and base_url.isprintable() and " " not in base_url
+    except ValueError:  # brackets that do not close, a port that is none
+        readable = False
+    if not readable or not url.hostname or url.scheme not in {"http", "https"}:
+        raise ConfigurationError(
+            "base_url is not a web address.",
+            advice=f"Use https, such as {PRODUCTION_URL}, or the address of a sandbox.",
+        )
+    return url
 
 
 def _is_loopback(host: str) -> bool:

@@ -9,7 +9,6 @@ Source: the x402 protocol, version 2, scheme `exact`, over EIP-3009 `TransferWit
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 import secrets
@@ -18,6 +17,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 from langchain_oneshot_voice.errors import PaymentTermsError
+from langchain_oneshot_voice.oneshot.answers import read_json
 from langchain_oneshot_voice.oneshot.environment import Chain
 from langchain_oneshot_voice.schemas import VoiceCallQuote
 
@@ -130,8 +130,8 @@ def read_required(header: str | None, body: dict[str, Any]) -> PaymentRequired:
     if not header:
         raise _refuse("the service named no payment terms (no PAYMENT-REQUIRED header)")
     try:
-        terms = json.loads(base64.b64decode(header, validate=True))
-    except (binascii.Error, ValueError, RecursionError):
+        terms = read_json(base64.b64decode(header, validate=True))
+    except ValueError:
         raise _refuse("the payment terms can't be read (garbled PAYMENT-REQUIRED header)") from None
     if not isinstance(terms, dict) or terms.get("x402Version") != 2:  # noqa: PLR2004
         raise _refuse("the payment terms are not x402 version 2")

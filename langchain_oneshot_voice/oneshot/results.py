@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 
 import anyio
 
+from langchain_oneshot_voice.oneshot.answers import read_json
 from langchain_oneshot_voice.oneshot.client import OneShotClient, WeatherError
 from langchain_oneshot_voice.oneshot.wallet import AccessToken
 
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 log = logging.getLogger(__name__)
+
+
+class _HeaderlessLog(logging.LoggerAdapter[logging.Logger]):
+    """A log for the socket that is never at DEBUG: there it writes every header, a token's too."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the base class's name
+        return level > logging.DEBUG and super().isEnabledFor(level)
+
 
 Job = dict[str, Any]
 
@@ -197,6 +206,7 @@ class ResultFeed:
                 async with connect(
                     url,
                     additional_headers=headers,
+                    logger=_HeaderlessLog(log, {}),
                     open_timeout=self._pace.open,
                     max_size=_LARGEST_MESSAGE,
                     close_timeout=1,
@@ -225,8 +235,8 @@ class ResultFeed:
     def _dispatch(self, message: str | bytes) -> None:
         """Hand one message to whoever waits for it. What can't be read is not news."""
         try:
-            job = json.loads(message)
-        except (ValueError, RecursionError):
+            job = read_json(message)
+        except ValueError:
             return
         if not isinstance(job, dict) or not isinstance(job.get("status"), str):
             return

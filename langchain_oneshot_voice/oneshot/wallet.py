@@ -10,6 +10,7 @@ import base64
 import json
 import re
 import secrets
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -94,8 +95,11 @@ class WalletKey:
     @property
     def _signer(self) -> LocalAccount:
         if self._account is None:
+            # The import raises the recursion limit a hundredfold, for all of the program.
+            limit = sys.getrecursionlimit()
             from eth_account import Account  # noqa: PLC0415 - a second to import, for signers only
 
+            sys.setrecursionlimit(limit)
             self._account = Account.from_key(self._secret.get_secret_value())
         return self._account
 

@@ -1,0 +1,44 @@
+"""How tests place calls: the words they use, and a client that is too impatient for real life.
+
+Shared by every test that talks to a sandbox. The fixtures that use it stand in `conftest.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_oneshot_voice.lifecycle import Patience
+from langchain_oneshot_voice.oneshot.client import Timeouts
+from langchain_oneshot_voice.oneshot.results import Pace
+from langchain_oneshot_voice.sandbox import Sandbox
+from langchain_oneshot_voice.sandbox.records import Exchange
+
+NUMBER = "+14155550100"
+OBJECTIVE = "Book a table for 2 tonight at 7pm under the name Rivera."
+
+FAST_PACE = Pace(first=0.05, slowest=0.2, silence=0.6, settle=0.3, open=1.0)
+FAST_PATIENCE = Patience(
+    lease=2.0, settle=1.0, unsent=0.4, pause=0.05, longest_pause=0.2, at_cancel=2.0
+)
+FAST_TIMEOUTS = Timeouts(connect=2.0, quote=3.0, place=3.0, read=0.5)
+
+
+def arguments(number: str | list[str] = NUMBER, **more: Any) -> dict[str, Any]:
+    """The arguments of a call."""
+    return {"objective": OBJECTIVE, "target_number": number} | more
+
+
+def tool_call(call_id: str = "call-1", **args: Any) -> dict[str, Any]:
+    """A tool call as a model would make it."""
+    return {"name": "voice_call", "args": args or arguments(), "id": call_id, "type": "tool_call"}
+
+
+def legs(sandbox: Sandbox, leg: str) -> list[Exchange]:
+    """The requests of one leg that the sandbox has seen."""
+    return [request for request in sandbox.requests if request.leg == leg]
+
+
+def signatures(sandbox: Sandbox) -> list[str]:
+    """Every payment header that was ever received, accepted or not."""
+    found = [request.headers.get("payment-signature") for request in sandbox.requests]
+    return [header for header in found if header is not None]

@@ -1,0 +1,146 @@
+"""Setting up the tool: from arguments, from the environment, and wrongly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.load import dumps
+from pydantic import ValidationError
+
+from langchain_oneshot_voice import CallPolicy, ConfigurationError, VoiceCallTool
+from langchain_oneshot_voice.oneshot.environment import PRODUCTION_URL
+from langchain_oneshot_voice.oneshot.wallet import AccessToken, WalletKey
+
+KEY = "0x" + "12" * 32
+TOKEN = "oneshot_" + "ab" * 32
+
+
+def make(**changes: Any) -> VoiceCallTool:
+    """A tool with these arguments, which never calls anybody."""
+    return VoiceCallTool(**{"journal": "memory"} | changes)
+
+
+def test_no_credential_is_an_error_that_names_the_sandbox() -> None:
+    """Without a key or a token the error says how to try it all the same."""
+    with pytest.raises(ConfigurationError, match="oneshot-voice sandbox"):
+        make()
+
+
+def test_two_credentials_are_an_error() -> None:
+    """It has to be plain who pays."""
+    with pytest.raises(ConfigurationError, match="Give one"):
+        make(private_key=KEY, access_token=TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("ONESHOT_WALLET_PRIVATE_KEY", KEY, WalletKey),
+        ("ONESHOT_ACCESS_TOKEN", TOKEN, AccessToken),
+    ],
+)
+def test_credential_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, kind: type
+) -> None:
+    """A credential may come from its environment variable."""
+    monkeypatch.setenv(name, value)
+
+    assert isinstance(make().caller._credential, kind)
+
+
+def test_argument_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that is given is used, whatever key stands in the environment; and the reverse."""
+    monkeypatch.setenv("ONESHOT_WALLET_PRIVATE_KEY", KEY)
+    with_token = make(access_token=TOKEN)
+    monkeypatch.setenv("ONESHOT_ACCESS_TOKEN", TOKEN)
+    monkeypatch.delenv("ONESHOT_WALLET_PRIVATE_KEY")
+    with_key = make(private_key=KEY)
+
+    assert isinstance(with_token.caller._credential, AccessToken)
+    assert with_token.private_key is None
+    assert isinstance(with_key.caller._credential, WalletKey)
+    assert with_key.access_token is None
+
+
+def test_production_is_the_default() -> None:
+    """Without an address calls go to the service itself."""
+    assert make(private_key=KEY).caller.environment.base_url == PRODUCTION_URL
+
+
+def test_address_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address may come from its environment variable."""
+    monkeypatch.setenv("ONESHOT_BASE_URL", "http://127.0.0.1:8402")
+
+    assert make(private_key=KEY).caller.environment.base_url == "http://127.0.0.1:8402"
+
+
+@pytest.mark.parametrize("url", ["http://win.oneshotagent.com", "nonsense"])
+def test_wrong_address_is_an_error_at_once(url: str) -> None:
+    """An address that can't be used is told when the tool is made, not when a model calls."""
+    with pytest.raises(ConfigurationError):
+        make(private_key=KEY, base_url=url)
+
+
+@pytest.mark.parametrize("changes", [{"private_key": "0x12"}, {"access_token": "oneshot_12"}])
+def test_wrong_credential_is_an_error_at_once(changes: dict[str, str]) -> None:
+    """A credential that can't be one is told when the tool is made, and not repeated."""
+    with pytest.raises(ConfigurationError) as refused:
+        make(**changes)
+
+    assert next(iter(changes.values())) not in str(refused.value)
+
+
+@pytest.mark.parametrize("changes", [{"max_wait": 0}, {"max_wait": -1}, {"policy": {"typo": 1}}])
+def test_wrong_argument_is_an_error_that_shows_no_secret(changes: dict[str, Any]) -> None:
+    """A wrong argument beside a key is told without the key."""
+    with pytest.raises(ValidationError) as refused:
+        make(private_key=KEY, **changes)
+
+    assert "12" * 32 not in str(refused.value)
+    assert "12" * 32 not in repr(refused.value)
+
+
+def test_key_of_a_wrong_type_is_not_repeated() -> None:
+    """Bytes in the key's place are refused without being shown."""
+    with pytest.raises(ValidationError) as refused:
+        make(private_key=[KEY])
+
+    assert "12" * 32 not in f"{refused.value} {refused.value!r}"
+
+
+def test_policy_is_the_callers() -> None:
+    """The policy that the tool was given is the one that calls are held to."""
+    policy = CallPolicy(max_cost_per_call=1)
+
+    assert make(private_key=KEY, policy=policy).caller.policy == policy
+
+
+@pytest.mark.parametrize(
+    "secret", [{"private_key": KEY}, {"access_token": TOKEN}], ids=["key", "token"]
+)
+def test_tool_never_shows_its_secret(secret: dict[str, str]) -> None:
+    """No way of printing, dumping or serializing the tool shows the key or the token."""
+    tool = make(**secret)
+    shown = " ".join(
+        (
+            repr(tool),
+            str(tool),
+            repr(tool.caller),
+            repr(tool.model_dump()),
+            tool.model_dump_json(exclude={"args_schema", "handle_validation_error"}),
+            dumps(tool),
+            repr(tool.__dict__),
+            repr(vars(tool.caller)),
+            repr(list(tool)),
+            str(tool.metadata),
+            str(tool.extras),
+        )
+    )
+
+    assert next(iter(secret.values()))[-64:] not in shown
+
+
+def test_tool_is_not_serializable_by_langchain() -> None:
+    """LangChain does not write the tool down, so it can't write the key down."""
+    assert VoiceCallTool.is_lc_serializable() is False
