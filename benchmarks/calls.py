@@ -29,7 +29,7 @@ def numbers(count: int) -> list[str]:
 async def ours(base_url: str, key: str, count: int, folder: str) -> list[bool]:
     from langchain_oneshot_voice import CallPolicy, VoiceCallTool
 
-    policy = CallPolicy(max_cost_per_day=None)
+    policy = CallPolicy(max_cost_per_day=None, calling_hours=None)
     tool = VoiceCallTool(
         private_key=key, base_url=base_url, policy=policy, journal=f"{folder}/calls.sqlite"
     )

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
-from langchain_oneshot_voice import Sandbox, VoiceCallInput, VoiceCallTool
+from langchain_oneshot_voice import CallPolicy, Sandbox, VoiceCallInput, VoiceCallTool
 from langchain_oneshot_voice.journal import CallJournal, NewCall, SpendLimits
 
 UNLIMITED = SpendLimits(
@@ -79,13 +79,13 @@ def whole_calls(rounds: int) -> None:
     taken: dict[str, list[float]] = {"file": [], "memory": []}
     with tempfile.TemporaryDirectory() as folder, Sandbox(call_seconds=0, balance=10_000) as box:
         journals = {"file": f"{folder}/calls.sqlite", "memory": "memory"}
+        free = CallPolicy(
+            max_cost_per_day=None, max_calls_per_number_per_day=None, calling_hours=None
+        )
+        service = {"private_key": box.private_key, "base_url": box.base_url, "policy": free}
         callers = {
-            name: VoiceCallTool(private_key=box.private_key, base_url=box.base_url, journal=where)
-            for name, where in journals.items()
+            name: VoiceCallTool(**service, journal=where) for name, where in journals.items()
         }
-        policy_free = {"max_cost_per_day": None, "max_calls_per_number_per_day": None}
-        for tool in callers.values():
-            tool.caller.policy = tool.policy.model_copy(update=policy_free)
         for i in range(rounds + 1):
             for j, (name, tool) in enumerate(callers.items()):
                 request = VoiceCallInput(

@@ -23,6 +23,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from langchain_oneshot_voice.display import quote_panel, result_panel
+from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import EVENT, CallProgress
 from langchain_oneshot_voice.sandbox import Sandbox
 from langchain_oneshot_voice.schemas import VoiceCallResult
@@ -98,6 +99,7 @@ def run_demo(console: Console, *, call_seconds: float = 4.0) -> bool:
             private_key=sandbox.private_key,
             base_url=sandbox.base_url,
             journal=f"{folder}/calls.sqlite",
+            policy=CallPolicy(calling_hours=None),  # nobody sleeps in the sandbox
         )
         agent = create_agent(model, [tool], system_prompt=_PROMPT)
         console.print(Text.assemble(("User   ", "bold"), QUESTION))

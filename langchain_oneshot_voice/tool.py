@@ -6,6 +6,7 @@ model with a `VoiceCallResult` beside it, its refusals as errors that a model ca
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
@@ -16,6 +17,7 @@ from langchain_core.utils import from_env, secret_from_env
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic.v1 import ValidationError as ValidationErrorV1
 
+from langchain_oneshot_voice.approval import Approval
 from langchain_oneshot_voice.call_key import CallKey
 from langchain_oneshot_voice.outcome import text_for_model
 from langchain_oneshot_voice.policy import CallPolicy
@@ -115,14 +117,27 @@ class VoiceCallTool(BaseTool):
     """A token that spends prepaid credits; `ONESHOT_ACCESS_TOKEN`."""
     base_url: str | None = Field(default_factory=from_env("ONESHOT_BASE_URL", default=None))
     """The service; `ONESHOT_BASE_URL`, else production. https, or a loopback address."""
-    policy: CallPolicy = Field(default_factory=CallPolicy)
-    """Limits that no argument of a tool call can loosen."""
+    policy: CallPolicy | Callable[[RunnableConfig], CallPolicy] = Field(default_factory=CallPolicy)
+    """Limits that no argument of a tool call can loosen.
+
+    A function of the run's config gives each user or tenant of a server limits of their own.
+    """
+    approval: Approval = "never"
+    """Who is asked, with the price in front of them, before a call is paid for.
+
+    `"never"`; `"interrupt"`, the person behind a LangGraph graph; or a function of the request and
+    the quote that answers with a decision.
+    """
     journal: Any = None
     """Where calls are recorded: a SQLAlchemy URL, a path, `"memory"` or a `CallJournal`."""
     on_progress: OnProgress | None = Field(default=None, exclude=True)
     """A function, sync or async, that is told each step of a call as a `CallProgress`."""
     max_wait: float | None = Field(default=None, gt=0)
     """Seconds to wait for the outcome before an in-progress result is handed back."""
+    outcome_schema: Any = Field(default=None, exclude=True)
+    """A pydantic model, or a JSON schema, to fill from each call: the result's `extracted`."""
+    outcome_model: Any = Field(default=None, exclude=True, repr=False)
+    """The chat model that fills it; without one, what the service noted does."""
 
     _caller: VoiceCaller = PrivateAttr()
 
@@ -141,10 +156,13 @@ class VoiceCallTool(BaseTool):
         self._caller = VoiceCaller(
             credential(key, token),
             base_url=self.base_url,
-            policy=self.policy,
+            policy=self.policy if isinstance(self.policy, CallPolicy) else None,
+            approval=self.approval,
             journal=self.journal,
             on_progress=self.on_progress,
             max_wait=self.max_wait,
+            outcome_schema=self.outcome_schema,
+            outcome_model=self.outcome_model,
         )
 
     @property
@@ -170,12 +188,9 @@ class VoiceCallTool(BaseTool):
         tool_call_id: str | None = None,
         **arguments: Any,  # noqa: ANN401 - the fields of VoiceCallInput, validated
     ) -> tuple[str, VoiceCallResult]:
-        request = VoiceCallInput(**arguments)
-        result = self._caller.call(
-            request,
-            call_key=self._call_key(request, tool_call_id, config),
-            config=patch_config(config, callbacks=run_manager.get_child() if run_manager else None),
-        )
+        callbacks = run_manager.get_child() if run_manager else None
+        call = self._call(VoiceCallInput(**arguments), tool_call_id, config)
+        result = self._caller.call(**call, config=patch_config(config, callbacks=callbacks))
         return text_for_model(result), result
 
     async def _arun(
@@ -186,23 +201,28 @@ class VoiceCallTool(BaseTool):
         tool_call_id: str | None = None,
         **arguments: Any,  # noqa: ANN401 - the fields of VoiceCallInput, validated
     ) -> tuple[str, VoiceCallResult]:
-        request = VoiceCallInput(**arguments)
-        result = await self._caller.acall(
-            request,
-            call_key=self._call_key(request, tool_call_id, config),
-            config=patch_config(config, callbacks=run_manager.get_child() if run_manager else None),
-        )
+        callbacks = run_manager.get_child() if run_manager else None
+        call = self._call(VoiceCallInput(**arguments), tool_call_id, config)
+        result = await self._caller.acall(**call, config=patch_config(config, callbacks=callbacks))
         return text_for_model(result), result
 
-    def _call_key(
+    def _call(
         self, request: VoiceCallInput, tool_call_id: str | None, config: RunnableConfig
-    ) -> CallKey:
+    ) -> dict[str, Any]:
+        """The call that the framework means: its limits, and its identity."""
+        policy = self.policy if isinstance(self.policy, CallPolicy) else self.policy(config)
         configurable = config.get("configurable") or {}
-        window = self.policy.duplicate_window
-        return CallKey.of(
+        window = policy.duplicate_window
+        key = CallKey.of(
             request,
             thread_id=configurable.get("thread_id"),
             tool_call_id=tool_call_id,
             idempotency_key=configurable.get("idempotency_key"),
             window=window.total_seconds() if window else 0.0,
         )
+        return {
+            "request": request,
+            "call_key": key,
+            "policy": policy,
+            "tool_call_id": tool_call_id,
+        }

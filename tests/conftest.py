@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from placing import FAST_PACE, FAST_PATIENCE, FAST_TIMEOUTS
+from placing import FAST_PACE, FAST_PATIENCE, FAST_TIMEOUTS, at_any_hour
 from pydantic import SecretStr
 
-from langchain_oneshot_voice import CallJournal, Sandbox, VoiceCaller, VoiceCallTool
+from langchain_oneshot_voice import CallJournal, CallPolicy, Sandbox, VoiceCaller, VoiceCallTool
 from langchain_oneshot_voice.oneshot.wallet import WalletKey
 
 settings.register_profile("steady", deadline=None, derandomize=True, database=None)
@@ -52,6 +52,7 @@ def make_caller(sandbox: Sandbox, journal: CallJournal) -> MakeCaller:
             "credential": WalletKey(SecretStr(sandbox.private_key)),
             "base_url": sandbox.base_url,
             "journal": journal,
+            "policy": at_any_hour(),
             "max_wait": 10.0,
             "pace": FAST_PACE,
             "patience": FAST_PATIENCE,
@@ -76,6 +77,7 @@ def make_tool(sandbox: Sandbox, journal: CallJournal, make_caller: MakeCaller) -
         usual: dict[str, Any] = {
             "base_url": sandbox.base_url,
             "journal": journal,
+            "policy": at_any_hour(),
             "max_wait": 10.0,
         }
         if "access_token" not in changes:
@@ -84,7 +86,8 @@ def make_tool(sandbox: Sandbox, journal: CallJournal, make_caller: MakeCaller) -
         tool._caller = make_caller(
             credential=tool.caller._credential,
             base_url=tool.base_url,
-            policy=tool.policy,
+            policy=tool.policy if isinstance(tool.policy, CallPolicy) else None,
+            approval=tool.approval,
             journal=tool.journal,
             on_progress=tool.on_progress,
             max_wait=tool.max_wait,

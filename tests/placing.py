@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from langchain_oneshot_voice.lifecycle import Patience
 from langchain_oneshot_voice.oneshot.client import Timeouts
 from langchain_oneshot_voice.oneshot.results import Pace
+from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.sandbox import Sandbox
 from langchain_oneshot_voice.sandbox.records import Exchange
+from langchain_oneshot_voice.settlement import Patience
 
 NUMBER = "+14155550100"
 OBJECTIVE = "Book a table for 2 tonight at 7pm under the name Rivera."
+
+
+def at_any_hour(**limits: Any) -> CallPolicy:
+    """A policy for tests, which run at any hour; nobody sleeps in the sandbox."""
+    return CallPolicy(calling_hours=None, **limits)
+
 
 FAST_PACE = Pace(first=0.05, slowest=0.2, silence=0.6, settle=0.3, open=1.0)
 FAST_PATIENCE = Patience(

@@ -13,7 +13,7 @@ from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
-from placing import NUMBER, OBJECTIVE, arguments, legs, signatures, tool_call
+from placing import NUMBER, OBJECTIVE, arguments, at_any_hour, legs, signatures, tool_call
 from scripted_model import calls_then_says
 
 from langchain_oneshot_voice import (
@@ -24,6 +24,7 @@ from langchain_oneshot_voice import (
     VoiceCallInput,
     VoiceCallResult,
 )
+from langchain_oneshot_voice.policy import disclosing
 from langchain_oneshot_voice.progress import EVENT
 from langchain_oneshot_voice.sandbox import CallScript
 
@@ -74,13 +75,14 @@ async def test_sync_call_inside_a_running_loop(make_tool: MakeTool, sandbox: San
 
 
 def test_request_is_sent_as_it_was_asked(make_tool: MakeTool, sandbox: Sandbox) -> None:
-    """Both legs carry the same body: the six fields that were given, and our key."""
+    """Both legs carry the same body: the six fields that were given, the disclosure, our key."""
     given = arguments(caller_name="Ann", context="Birthday.", max_duration_minutes=3)
     make_tool().invoke(tool_call(**given))
     quoted, paid = legs(sandbox, "quote")[0], legs(sandbox, "paid")[0]
 
     assert quoted.body == paid.body
-    assert {k: v for k, v in quoted.body.items() if k != "decisionContext"} == given
+    sent = given | {"context": disclosing("Birthday.")}
+    assert {k: v for k, v in quoted.body.items() if k != "decisionContext"} == sent
     assert paid.headers["x-quote-id"]
     assert quoted.headers["x-agent-id"] == paid.headers["x-agent-id"] == sandbox.address
     assert quoted.headers["x-max-cost-usdc"] == "10"
@@ -276,7 +278,7 @@ def test_error_is_raised_when_it_is_not_handled(make_tool: MakeTool) -> None:
 
 
 def _no_limits() -> CallPolicy:
-    return CallPolicy(max_cost_per_day=None, max_calls_per_number_per_day=None)
+    return at_any_hour(max_cost_per_day=None, max_calls_per_number_per_day=None)
 
 
 def _number(n: int) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from conftest import MakeTool
-from placing import arguments, legs, signatures, tool_call
+from placing import arguments, at_any_hour, legs, signatures, tool_call
 
-from langchain_oneshot_voice import CallPolicy, Sandbox
+from langchain_oneshot_voice import Sandbox
 
 STRANGER = "0x" + "cd" * 20
 Answer = tuple[int, Mapping[str, str], Mapping[str, Any] | None]
@@ -114,7 +114,7 @@ def test_policy_caps_the_price_that_is_paid(make_tool: MakeTool, sandbox: Sandbo
         return status, headers, body
 
     sandbox.tamper("quote", blind)
-    message = make_tool(policy=CallPolicy(max_cost_per_call=Decimal("6.74"))).invoke(tool_call())
+    message = make_tool(policy=at_any_hour(max_cost_per_call=Decimal("6.74"))).invoke(tool_call())
 
     assert message.status == "error"
     assert signatures(sandbox) == []

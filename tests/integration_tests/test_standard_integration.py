@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.tools import BaseTool
 from langchain_tests.integration_tests import ToolsIntegrationTests
-from placing import arguments
+from placing import arguments, at_any_hour
 
 from langchain_oneshot_voice import Sandbox, VoiceCallTool
 
@@ -26,6 +26,7 @@ class TestVoiceCallToolIntegration(ToolsIntegrationTests):
             "private_key": sandbox.private_key,
             "base_url": sandbox.base_url,
             "journal": str(tmp_path / "standard.sqlite"),
+            "policy": at_any_hour(),
         }
         yield
         del type(self)._params

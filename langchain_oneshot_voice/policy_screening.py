@@ -1,0 +1,222 @@
+"""Screening: every problem that a policy has with a request, found at once.
+
+Promises that nothing is returned unless every number passed every check, and that no message holds
+a whole number. It imports `phonenumbers`, and is itself imported when the first call is checked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from langchain_oneshot_voice.calling_hours import CallingHours, read_zone
+from langchain_oneshot_voice.errors import CallRefusedError, ConfigurationError
+from langchain_oneshot_voice.numbers import NumberRefusedError, PhoneNumber, read_number
+from langchain_oneshot_voice.policy import CallPolicy, disclosing
+from langchain_oneshot_voice.schemas import MAX_NUMBERS, VoiceCallInput, mask_number
+
+_LONGEST_CONTEXT = 10_000
+"""Characters that the service takes; what is beyond would be lost, the disclosure first."""
+
+_ZONES_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a request.
+
+    Attributes:
+        code: a stable word for programs.
+        number: the number it is about, masked; `None` when it is about the whole request.
+        message: what to change, in words for a model.
+    """
+
+    code: str
+    number: str | None
+    message: str
+
+
+def screen(
+    policy: CallPolicy, request: VoiceCallInput, now: datetime, time_zone: str | None
+) -> tuple[str, ...]:
+    """Check the request against the policy.
+
+    Args:
+        policy: the limits.
+        request: what was asked for.
+        now: when the call would be placed; aware.
+        time_zone: where everybody called is, when the application says; IANA.
+
+    Returns:
+        The numbers in E.164.
+
+    Raises:
+        CallRefusedError: with every problem; see `CallPolicy.read_request`.
+        ConfigurationError: when `time_zone` is not a time zone.
+        ValueError: when `now` is naive.
+    """
+    if now.tzinfo is None:
+        raise ValueError("now has no time zone: give an aware datetime")
+    known, problems = _read(request.numbers, policy.default_region)
+    problems += _about_the_whole(policy, request, known)
+    for name, number in known.items():
+        problems += _about_whom(policy, name, number)
+    next_allowed = None
+    if policy.calling_hours is not None:
+        hours = CallingHours(*policy.calling_hours)
+        here = _application_zone(time_zone) if time_zone else None
+        late, next_allowed = _about_when(hours, known, now, here)
+        problems += late
+    if problems:
+        raise _refusal(problems, next_allowed)
+    return tuple(number.e164 for number in known.values())
+
+
+def _read(
+    spelled: Sequence[str], default_region: str | None
+) -> tuple[dict[str, PhoneNumber], list[Problem]]:
+    """The numbers that can be called, by what a message calls them, and what is wrong with others.
+
+    Masked numbers can look alike, so where there are several each is told by its place.
+    """
+    known: dict[str, PhoneNumber] = {}
+    problems: list[Problem] = []
+    for place, written in enumerate(spelled, 1):
+        which = f"Number {place} of {len(spelled)}, " if len(spelled) > 1 else ""
+        try:
+            number = read_number(written, default_region=default_region)
+        except NumberRefusedError as refused:
+            message = f"{which}{refused.number} {refused.why}."
+            problems.append(Problem(refused.code, refused.number, message))
+        else:
+            known[f"{which}{mask_number(number.e164)}"] = number
+    return known, problems
+
+
+def _about_the_whole(
+    policy: CallPolicy, request: VoiceCallInput, known: Mapping[str, PhoneNumber]
+) -> Iterator[Problem]:
+    if not 1 <= len(request.numbers) <= MAX_NUMBERS:
+        yield Problem(
+            "too_many_numbers" if request.numbers else "no_number",
+            None,
+            f"A call takes 1 to {MAX_NUMBERS} numbers, and this one has {len(request.numbers)}.",
+        )
+    for e164, times in Counter(number.e164 for number in known.values()).items():
+        if times > 1:
+            masked = mask_number(e164)
+            yield Problem(
+                "duplicate_number", masked, f"{masked} is given {times} times: give it once."
+            )
+    excess = len(disclosing(request.context)) - _LONGEST_CONTEXT if policy.disclose_ai else 0
+    if excess > 0:
+        yield Problem(
+            "context_too_long",
+            None,
+            "The context has no room left for the line that tells the caller to say that it is an"
+            f" AI assistant: make it {excess} characters shorter.",
+        )
+
+
+def _about_whom(policy: CallPolicy, name: str, number: PhoneNumber) -> Iterator[Problem]:
+    masked = mask_number(number.e164)
+    denied = number.e164.startswith(policy.deny) if policy.deny else False
+    if denied or (policy.allow and not number.e164.startswith(policy.allow)):
+        yield Problem(
+            "number_not_allowed",
+            masked,
+            f"{name} is not a number that this application may call: use another number, or tell"
+            " the user.",
+        )
+    if policy.allowed_countries is not None and number.region not in policy.allowed_countries:
+        allowed = ", ".join(sorted(policy.allowed_countries)) or "none"
+        yield Problem(
+            "country_not_allowed",
+            masked,
+            f"{name} is in {number.region}, and this application only calls numbers in: {allowed}.",
+        )
+
+
+def _about_when(
+    hours: CallingHours, known: Mapping[str, PhoneNumber], now: datetime, here: ZoneInfo | None
+) -> tuple[list[Problem], datetime | None]:
+    """What is wrong with calling now, and when all of the numbers can next be called at once."""
+    problems: list[Problem] = []
+    zones_of: dict[str, list[ZoneInfo]] = {}
+    for name, number in known.items():
+        try:
+            zones_of[name] = _zones(number, here)
+        except ValueError as unknown:
+            masked = mask_number(number.e164)
+            problems.append(Problem("unknown_time_zone", masked, f"{name}: {unknown}."))
+    late = {name: hours.outside(zones, now) for name, zones in zones_of.items()}
+    if problems or not any(late.values()):
+        possible = None
+    else:
+        possible = hours.next_opening([z for zones in zones_of.values() for z in zones], now)
+    for name, outside in late.items():
+        if outside:
+            when = _in_words(possible, outside[0], together=len(known) > 1)
+            problems.append(
+                Problem(
+                    "outside_calling_hours",
+                    mask_number(known[name].e164),
+                    f"{name} may be called from {hours} of its own time, and it is"
+                    f" {_clocks(outside, now)}. {when}",
+                )
+            )
+    return problems, possible
+
+
+def _application_zone(name: str) -> ZoneInfo:
+    try:
+        return read_zone(name)
+    except ValueError as unknown:
+        raise ConfigurationError(f"The time zone given for a call: {unknown}.") from None
+
+
+def _zones(number: PhoneNumber, here: ZoneInfo | None) -> list[ZoneInfo]:
+    if here is not None:
+        return [here]
+    if not number.time_zones:
+        raise ValueError(
+            "it can't be told what time it is there, so it is not called; the application can"
+            " say so in its policy's timezone"
+        )
+    return [read_zone(name) for name in number.time_zones]
+
+
+def _clocks(outside: Sequence[ZoneInfo], now: datetime) -> str:
+    """What the clocks show where it is too early or too late."""
+    shown = [f"{now.astimezone(zone):%H:%M} in {zone.key}" for zone in outside[:_ZONES_NAMED]]
+    others = len(outside) - len(shown)
+    return " and ".join(shown) + (f" and as unsuitable in {others} more zones" if others else "")
+
+
+def _in_words(possible: datetime | None, zone: ZoneInfo, *, together: bool) -> str:
+    if possible is not None:
+        return (
+            f"Calling is possible from {possible.astimezone(zone):%Y-%m-%d %H:%M} in {zone.key}"
+            f" ({possible:%Y-%m-%dT%H:%M:%SZ}): try again then, unchanged."
+        )
+    if together:
+        return "No one moment suits all the numbers: call them one at a time."
+    return (
+        "No moment of the day suits every time zone that it may be in: tell the user, for only the"
+        " application can say where it is."
+    )
+
+
+def _refusal(problems: Sequence[Problem], next_allowed: datetime | None) -> CallRefusedError:
+    codes = {problem.code for problem in problems}
+    return CallRefusedError(
+        " ".join(problem.message for problem in problems),
+        code=codes.pop() if len(codes) == 1 else "policy_refused",
+        details={
+            "problems": [asdict(problem) for problem in problems],
+            "next_allowed": next_allowed.isoformat() if next_allowed else None,
+        },
+    )
