@@ -81,8 +81,8 @@ class Lines:
     journal: CallJournal
     account: str
     policy: CallPolicy
-    approval: Approval
     patience: Patience
+    approval: Approval = "never"
 
 
 class CallRun:

@@ -231,7 +231,7 @@ class OneShotClient:
             return placement
         if answer.status == 409:  # noqa: PLR2004
             raise PlacementUnansweredError("HTTP 409: used already", used=True)
-        if _is_weather(answer) or answer.code is None:
+        if not 400 <= answer.status < 500 or _is_weather(answer) or answer.code is None:  # noqa: PLR2004
             raise PlacementUnansweredError(
                 f"HTTP {answer.status} without a verdict", retry_after=answer.retry_after
             )
