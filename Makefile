@@ -1,11 +1,12 @@
 # Everything happens in .venv: nothing is installed outside this folder.
-.PHONY: help demo test unit_tests integration_tests lint format type clean
+.PHONY: help demo test unit_tests integration_tests chaos lint format type clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 TEST ?= tests
+CHAOS_TESTS := $(wildcard tests/integration_tests/test_once_*.py)
 
 help:  ## list the targets
 	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -20,6 +21,9 @@ unit_tests: $(VENV)/.test  ## the tests that open no socket
 
 integration_tests: $(VENV)/.test  ## the tests against the sandbox, on 127.0.0.1 only
 	$(BIN)/pytest $(TEST)/integration_tests --allow-hosts=127.0.0.1,::1 --allow-unix-socket
+
+chaos: $(VENV)/.test  ## every fault at every leg, and 100 killed workers a kind of journal
+	CHAOS=full $(BIN)/pytest $(CHAOS_TESTS) --timeout=1800 --allow-hosts=127.0.0.1,::1 --allow-unix-socket
 
 lint: $(VENV)/.lint  ## ruff, both as linter and as formatter
 	$(BIN)/ruff check .
@@ -46,7 +50,7 @@ $(VENV)/.demo: pyproject.toml $(VENV)/.pip
 	@touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.pip
-	$(PIP) install --editable '.[sandbox,cli,langgraph,postgres,fast]' --group test
+	$(PIP) install --editable '.[sandbox,cli,langgraph,postgres,fast,plot]' --group test
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.lint: pyproject.toml $(VENV)/.test

@@ -10,6 +10,7 @@ than the official tool, and at most 40 % of it for a call of ten minutes.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +19,6 @@ from langchain_oneshot_voice.outcome import read_result, text_for_model
 from langchain_oneshot_voice.sandbox import MAGIC_NUMBERS, CallScript, Sandbox
 
 OBJECTIVE = "Book a table for 2 tonight at 7pm under the name Rivera."
-SCRIPTED = "+14155550111"
 FAILS = "+14155550106"  # the official tool has no result of a failed call, only an exception
 VOCABULARIES = ("o200k_base", "cl100k_base")
 AT_MOST_FOR_TEN_MINUTES = 0.40
@@ -52,25 +52,27 @@ def in_spanish(transcript: str) -> str:
     return transcript.translate(str.maketrans("aeioun", "áéíóúñ"))
 
 
-def outcomes() -> Iterator[tuple[str, str, CallScript | None]]:
-    """What to call it, which number to ring, and what happens there."""
-    yield "somebody helps (1.5 min)", SCRIPTED, CallScript()
-    for number, what in MAGIC_NUMBERS.items():
-        if number != FAILS:
-            yield what, number, None
+def outcomes() -> Iterator[tuple[str, CallScript]]:
+    """What to call it, and what happens on the phone."""
+    yield "somebody helps (1.5 min)", CallScript()
     bare = CallScript(
         transcript=None, summary=None, structured_data=None, recording_url=None, ended_reason=None
     )
-    yield "next to nothing is known", SCRIPTED, bare
+    yield "next to nothing is known", bare
     for minutes in (2, 3, 5, 10, 30):
         said = conversation(minutes)
         script = CallScript(transcript=said, duration_seconds=minutes * 60 - 12)
-        yield f"a call of {minutes} minutes", SCRIPTED, script
+        yield f"a call of {minutes} minutes", script
+    for answer, what in (("Yes.", "one-word answers"), ("Yes, that is right.", "short answers")):
+        said = "\n".join([f"AI: Is it?\nUser: {answer}"] * 90)
+        yield what, CallScript(transcript=said, duration_seconds=300)
+    several = "\n".join(f"AI: And you?\nUser {n % 4 + 1}: Fine with me." for n in range(40))
+    yield "a conference of four", CallScript(transcript=several)
     accents = CallScript(transcript=in_spanish(conversation(2)), duration_seconds=108)
-    yield "2 minutes, accented letters", SCRIPTED, accents
+    yield "2 minutes, accented letters", accents
 
 
-def official_texts() -> Iterator[tuple[str, str]]:
+async def official_texts() -> list[tuple[str, str]]:
     """What the official tool hands to the model, for each outcome."""
     from langchain_oneshot.tools.voice import VoiceTool
     from oneshot import OneShotClient
@@ -78,11 +80,16 @@ def official_texts() -> Iterator[tuple[str, str]]:
     with Sandbox(call_seconds=0.01, balance=10_000) as sandbox:
         client = OneShotClient(private_key=sandbox.private_key, base_url=sandbox.base_url)
         tool = VoiceTool(client=client)
-        for what, number, script in outcomes():
-            if script is not None:
-                sandbox.expect(number, script)
+
+        async def call(what: str, number: str) -> tuple[str, str]:
             asked = {"objective": OBJECTIVE, "target_number": number, "max_duration_minutes": 30}
-            yield what, tool.invoke(asked)
+            return what, await tool.ainvoke(asked)
+
+        calls = [call(what, number) for number, what in MAGIC_NUMBERS.items() if number != FAILS]
+        for last_digits, (what, script) in enumerate(outcomes(), start=10):
+            sandbox.expect(number := f"+141555501{last_digits}", script)
+            calls.append(call(what, number))
+        return await asyncio.gather(*calls)
 
 
 def our_text(official: str) -> str:
@@ -99,7 +106,7 @@ def main() -> int:
     print(f"{'':34}" + "".join(f"{vocabulary:>30}" for vocabulary in VOCABULARIES))
     print(f"{'tokens that the model reads':34}" + f"{'official':>14}{'ours':>8}{'ratio':>8}" * 2)
     broken = []
-    for what, official in official_texts():
+    for what, official in asyncio.run(official_texts()):
         ours = our_text(official)
         counts = [(len(count(official)), len(count(ours))) for count in counters]
         print(f"{what:34.34}" + "".join(f"{a:14}{b:8}{b / a:8.2f}" for a, b in counts))

@@ -34,6 +34,7 @@ from langchain_oneshot_voice.tool import VoiceCallTool
 if TYPE_CHECKING:
     from langchain_oneshot_voice.caller import VoiceCaller
     from langchain_oneshot_voice.journal import CallJournal
+    from langchain_oneshot_voice.report import calls_frame
     from langchain_oneshot_voice.sandbox import Sandbox
 
 __all__ = [
@@ -56,11 +57,17 @@ __all__ = [
     "VoiceCallResult",
     "VoiceCallTool",
     "VoiceCaller",
+    "calls_frame",
 ]
 
 __version__ = version("langchain-oneshot-voice")
 
-_LAZY = {"CallJournal": "journal", "Sandbox": "sandbox", "VoiceCaller": "caller"}
+_LAZY = {
+    "CallJournal": "journal",
+    "Sandbox": "sandbox",
+    "VoiceCaller": "caller",
+    "calls_frame": "report",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - as the protocol has it

@@ -20,6 +20,7 @@ DEFAULT_DURATION_MINUTES = 10
 """How long a call may take when the request does not say; the provider's own default."""
 
 _SPELLING = re.compile(r"[\s().\-\u00a0\u2010-\u2015]")
+_NATIONAL = re.compile(r"[(\d][\d\s().\-/]{2,24}", re.ASCII)
 _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
 
 
@@ -49,12 +50,16 @@ def mask_number(number: str) -> str:
 
 
 def _one_or_several(value: str | list[str]) -> str | list[str]:
-    """Read every number, and report all that is wrong with them at once."""
+    """Read every number, and report all that is wrong with them at once.
+
+    A number without a country code is left to the policy, which may know the country.
+    """
     spelled = [value] if isinstance(value, str) else value
     numbers, problems = [], []
     for number in spelled:
+        national = _NATIONAL.fullmatch(number.strip())
         try:
-            numbers.append(to_e164(number))
+            numbers.append(number.strip() if national else to_e164(number))
         except ValueError as error:
             problems.append(f"{number[:40]!r}: {error}")
     if not 1 <= len(spelled) <= MAX_NUMBERS:
@@ -165,6 +170,18 @@ class VoiceCallQuote(BaseModel):
     expires_at: datetime | None = None
     raw: dict[str, Any] = Field(default_factory=dict, repr=False)
 
+    def _repr_html_(self) -> str:
+        """The quote as a card, in a notebook."""
+        from langchain_oneshot_voice.display_html import quote_html  # noqa: PLC0415 - lazy
+
+        return quote_html(self)
+
+    def _repr_markdown_(self) -> str:
+        """The quote as Markdown, where HTML is not shown."""
+        from langchain_oneshot_voice.display_markdown import quote_markdown  # noqa: PLC0415 - lazy
+
+        return quote_markdown(self)
+
 
 class TranscriptTurn(BaseModel):
     """One thing somebody said."""
@@ -231,6 +248,19 @@ class VoiceCallResult(BaseModel):
     summary: str | None = None
     transcript: tuple[TranscriptTurn, ...] = ()
     structured_data: dict[str, Any] = Field(default_factory=dict)
+    extracted: Any = None
+    """What was read from the call into the user's `outcome_schema`: an instance of the model, or a
+    dict for a JSON schema; a dict too when a required field is missing."""
+    evidence: dict[str, str] = Field(default_factory=dict)
+    """For fields of `extracted`, the words of the transcript that support them."""
+    missing_fields: tuple[str, ...] = ()
+    """Fields of the schema that the call gave no value for."""
+    unsupported_fields: tuple[str, ...] = ()
+    """Fields that were filled, and whose evidence is not in the transcript."""
+    extraction_error: str | None = None
+    """What went wrong in filling the schema; the rest of the result is untouched by it."""
+    contradiction: str | None = None
+    """Where the service's verdict and what else is known of the call contradict each other."""
     recording_url: str | None = None
     duration_seconds: Decimal | None = None
     cost: CallCost = CallCost()
@@ -241,4 +271,18 @@ class VoiceCallResult(BaseModel):
     """An earlier call for the same thing answered this one: no phone rang now."""
     error_code: str | None = None
     """Why a `failed` call failed, in the service's word."""
+    approval_message: str | None = None
+    """What a person said instead of approving a `rejected` call."""
     raw: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+    def _repr_html_(self) -> str:
+        """The result as a card, in a notebook."""
+        from langchain_oneshot_voice.display_html import result_html  # noqa: PLC0415 - lazy
+
+        return result_html(self)
+
+    def _repr_markdown_(self) -> str:
+        """The result as Markdown, where HTML is not shown."""
+        from langchain_oneshot_voice.display_markdown import result_markdown  # noqa: PLC0415 - lazy
+
+        return result_markdown(self)

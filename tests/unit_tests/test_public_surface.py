@@ -30,6 +30,7 @@ PUBLIC = [
     "VoiceCallResult",
     "VoiceCallTool",
     "VoiceCaller",
+    "calls_frame",
 ]
 
 

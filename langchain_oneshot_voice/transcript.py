@@ -1,0 +1,112 @@
+"""From whatever a service calls a transcript to turns: who said what, in order.
+
+Labelled lines, with or without times in front, lists of messages, JSON in a string, plain text:
+nothing said is lost, and nothing makes the reading fail. Who a label names is decided
+conservatively: a line that starts with an unknown word and a colon is the speech of whoever
+spoke before, not a new speaker.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from langchain_oneshot_voice.oneshot.answers import text
+from langchain_oneshot_voice.schemas import TranscriptTurn
+
+_CALLER = re.compile(
+    r"(?:ai|assistant|agent|bot|caller|model)"
+    r"|(?:ai|virtual|voice|phone) (?:assistant|agent|caller|bot)",
+    re.IGNORECASE,
+)
+_CALLEE = re.compile(
+    r"(?:user|callee|customer|human|person|party|participant|speaker|guest|client|recipient"
+    r"|contact|representative|receptionist|operator|voicemail|phone menu|ivr)[ _#-]*(\d{0,3})",
+    re.IGNORECASE,
+)
+
+_CLOCK = r"\d{1,2}:\d{2}(?::\d{2})?(?:[.,]\d{1,3})?|\d{1,5}(?:\.\d{1,3})? ?s"
+_TIMES = rf"(?:{_CLOCK})(?:\s*(?:-->|->|[-\u2013])\s*(?:{_CLOCK}))?"
+_STAMP = re.compile(rf"\s*(?:\[{_TIMES}\]|\({_TIMES}\)|{_TIMES}(?=\s|$))\s*[-\u2013|]?\s*")
+"""When something was said, in front of it: `[00:12]`, `(0:12 - 0:15)`, `00:01:02.500`, `12.5s`."""
+
+_LABELLED = re.compile(
+    r"\s*[*_]{0,2}\[?(?P<label>\+?[A-Za-z0-9][A-Za-z0-9 _#+-]{0,24}?)\]?"  # the name
+    rf"(?:\s*\([^()\n]{{1,40}}\))?(?:\s*[\[(]{_TIMES}[\])])?"  # (Maria), [00:12]
+    r"[*_]{0,2}\s*:[*_]{0,2}\s*(?P<said>.*)",
+    re.DOTALL,
+)
+_NUMBER = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
+
+_SPEECH_KEYS = ("text", "content", "message", "transcript", "utterance")
+_LABEL_KEYS = ("speaker", "role", "participant", "name")
+
+_CUE = re.compile(rf"\s*(?:{_CLOCK})\s*-->\s*(?:{_CLOCK})\s*")
+"""A line of a subtitle file that holds nothing but times."""
+
+
+def read_transcript(transcript: object, numbers: Sequence[str] = ()) -> list[TranscriptTurn]:
+    """The turns of a transcript.
+
+    Args:
+        transcript: what the service sent as one.
+        numbers: who was called, in E.164: several callees may be labelled by their numbers.
+    """
+    spoken: Iterable[tuple[str, str]] = ()
+    if isinstance(transcript, list):
+        spoken = _messages(transcript, numbers)
+    elif isinstance(transcript, str):
+        spoken = _from_json(transcript, numbers) or _lines(transcript, numbers)
+    return [TranscriptTurn(speaker=who, text=said) for who, said in spoken if said.strip()]
+
+
+def _lines(transcript: str, numbers: Sequence[str]) -> Iterator[tuple[str, str]]:
+    who, said = "unknown", ""
+    for line in transcript.splitlines():
+        stamp = _STAMP.match(line)
+        labelled = _LABELLED.fullmatch(line[stamp.end() :] if stamp else line)
+        speaker = _speaker(labelled["label"], numbers) if labelled else None
+        if labelled and speaker:
+            yield who, said
+            who, said = speaker, labelled["said"].strip()
+        elif not _CUE.fullmatch(line):  # a time that no label follows may be what was said
+            said = f"{said} {line.strip()}".strip()
+    yield who, said
+
+
+def _from_json(transcript: str, numbers: Sequence[str]) -> list[tuple[str, str]] | None:
+    """The messages in a string that is a JSON list of objects; `None` when it is not."""
+    if not transcript.lstrip().startswith("["):
+        return None
+    try:
+        entries = json.loads(transcript)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        return None
+    return list(_messages(entries, numbers))
+
+
+def _messages(entries: list[object], numbers: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for entry in entries:
+        if isinstance(entry, str):
+            yield "unknown", entry
+        elif isinstance(entry, dict):
+            said = next((entry[key] for key in _SPEECH_KEYS if text(entry.get(key))), "")
+            labels = (entry[key] for key in _LABEL_KEYS if text(entry.get(key)))
+            named = (_speaker(label, numbers) for label in labels)
+            yield next(filter(None, named), "unknown"), said
+
+
+def _speaker(label: str, numbers: Sequence[str]) -> str | None:
+    """`caller`, `callee`, `callee 2`; `None` when the label names neither side."""
+    name = " ".join(label.split())
+    if _NUMBER.fullmatch(name):
+        if name not in numbers:
+            return None
+        return "callee" if len(numbers) == 1 else f"callee {list(numbers).index(name) + 1}"
+    if _CALLER.fullmatch(name):
+        return "caller"
+    callee = _CALLEE.fullmatch(name)
+    return f"callee {callee[1]}".strip() if callee else None
