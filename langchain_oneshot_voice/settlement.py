@@ -96,7 +96,7 @@ class Settlement:
         self._client = client
         self._hold = hold
         self._patience = patience
-        self._deadline = time.monotonic() + wait
+        self._wait = wait
         self._started_over = False
         self.pending = False
         """Whether there are signed bytes whose fate this worker does not know."""
@@ -151,10 +151,11 @@ class Settlement:
             LapsedError: nothing was or can be charged.
             VoiceCallError: likewise, and it is not worth starting over; or nobody can know.
         """
+        if record.state == "placed":
+            return record
         self.pending = True
+        deadline = time.monotonic() + self._wait
         for pause in self._patience.pauses():
-            if record.state == "placed":
-                return record
             asked = 0.0
             over = (
                 record.valid_before is not None
@@ -180,7 +181,7 @@ class Settlement:
                 if over and traceless and record.error_code != _USED:
                     await self._refused(f"lapsed: {refusal.code}")
                     raise self._start_over(refusal) from None
-            left = self._deadline - time.monotonic()
+            left = deadline - time.monotonic()
             if left < 0:
                 break
             await anyio.sleep(max(pause, min(asked, left)))

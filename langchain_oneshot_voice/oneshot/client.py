@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 _CALL_ROUTE = "/v1/tools/voice/call"
 _RECEIPTS_PAGE = 100
 _LONGEST_PAUSE = 30.0
+_NOT_NOW = {408, 425, 429}
+"""Timed out, too early, too many: said of the moment, not of the request."""
 _CURED_BY_A_NEW_PROOF = {"expired", "already_used"}
 
 
@@ -409,7 +411,7 @@ class _WeatherAnswerError(WeatherError):
 
 def _is_weather(answer: Answer) -> bool:
     """Whether an answer is a failure on the way rather than a verdict on the request."""
-    if answer.status == 429 or answer.status >= 500:  # noqa: PLR2004
+    if answer.status in _NOT_NOW or answer.status >= 500:  # noqa: PLR2004
         return True
     return answer.body is None  # HTML from a proxy, an empty or a broken body
 

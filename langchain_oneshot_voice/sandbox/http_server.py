@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 from .wire import Wire, reset
 
@@ -27,6 +29,17 @@ class _Connection(H11Protocol):
             reset(transport)
 
 
+class _Socket(WebSocketsSansIOProtocol):
+    """A socket that may be closing already when the server stops."""
+
+    def shutdown(self) -> None:
+        """Close, unless the other side is ahead of us."""
+        try:
+            super().shutdown()
+        except InvalidState:
+            self.transport.close()
+
+
 class _Uvicorn(uvicorn.Server):
     def __init__(self, wire: Wire, on_start: Callable[[], None]) -> None:
         super().__init__(
@@ -34,7 +47,7 @@ class _Uvicorn(uvicorn.Server):
                 wire,
                 interface="asgi3",
                 http=_Connection,
-                ws="websockets-sansio",
+                ws=_Socket,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

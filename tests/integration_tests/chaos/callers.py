@@ -1,0 +1,66 @@
+"""Callers, requests and keys for the proofs of "exactly once"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from placing import FAST_PACE, FAST_TIMEOUTS
+from pydantic import SecretStr
+
+from langchain_oneshot_voice.call_key import CallKey
+from langchain_oneshot_voice.caller import VoiceCaller
+from langchain_oneshot_voice.errors import VoiceCallError
+from langchain_oneshot_voice.oneshot.wallet import WalletKey
+from langchain_oneshot_voice.policy import CallPolicy
+from langchain_oneshot_voice.sandbox import Sandbox
+from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
+from langchain_oneshot_voice.settlement import Patience
+
+IMPATIENT = Patience(
+    lease=2.0, settle=0.2, unsent=0.4, pause=0.03, longest_pause=0.2, at_cancel=2.0
+)
+AT_ANY_HOUR = CallPolicy(calling_hours=None)
+UNLIMITED = CallPolicy(
+    calling_hours=None,
+    max_cost_per_call=None,
+    max_cost_per_day=None,
+    max_calls_per_number_per_day=None,
+    duplicate_window=None,
+)
+
+
+def caller_on(sandbox: Sandbox, journal: Any, **changes: Any) -> VoiceCaller:
+    """A caller that is too impatient for real life; any argument can be given instead."""
+    usual: dict[str, Any] = {
+        "credential": WalletKey(SecretStr(sandbox.private_key)),
+        "base_url": sandbox.base_url,
+        "journal": journal,
+        "policy": AT_ANY_HOUR,
+        "max_wait": 20.0,
+        "timeouts": FAST_TIMEOUTS,
+        "pace": FAST_PACE,
+        "patience": IMPATIENT,
+    }
+    return VoiceCaller(**usual | changes)
+
+
+def request(
+    number: str = "+14155550150", objective: str = "Ask whether the shop is open on Sunday."
+) -> VoiceCallInput:
+    """A request to call a fictional number."""
+    return VoiceCallInput(objective=objective, target_number=number)
+
+
+def key(name: str = "the one call") -> CallKey:
+    """The key of an application's own idempotency key."""
+    return CallKey.of(request(), idempotency_key=name)
+
+
+def end_of(
+    caller: VoiceCaller, asked: VoiceCallInput, call_key: CallKey | None
+) -> VoiceCallResult | VoiceCallError:
+    """What a call came to, be it a result or an error."""
+    try:
+        return caller.call(asked, call_key=call_key)
+    except VoiceCallError as error:
+        return error

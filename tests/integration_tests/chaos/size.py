@@ -1,0 +1,14 @@
+"""How much chaos: a short form for every run of the tests, the full size for `make chaos`."""
+
+from __future__ import annotations
+
+import os
+
+FULL = os.environ.get("CHAOS") == "full"
+"""Whether this is `make chaos`."""
+
+KILLS = 100 if FULL else 5
+"""Workers killed at work, for each kind of journal."""
+
+EXAMPLES = 1000 if FULL else 50
+"""Lives that the state machine tries."""

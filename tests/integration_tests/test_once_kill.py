@@ -1,0 +1,36 @@
+"""Exactly once, though the process dies: workers killed with SIGKILL and started again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from chaos.kill_run import KillFigures, kill_table, run_kills
+from chaos.size import KILLS
+from postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
+
+
+def test_killed_workers_leave_one_payment_and_one_ring_a_call_on_sqlite(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed at random moments and restarted: payments, rings and outcomes equal the calls."""
+    figures = run_kills("SQLite", str(tmp_path / "calls.sqlite"), tmp_path, kills=KILLS, seed=3)
+    with capsys.disabled():
+        print(f"\n{kill_table([figures])}")  # noqa: T201 - the figures are what it is read for
+    assert _counted(figures) == (figures.asked,) * 3, figures.wrong
+
+
+def test_killed_workers_leave_one_payment_and_one_ring_a_call_on_postgresql(
+    postgres_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same, with the journal in PostgreSQL."""
+    figures = run_kills("PostgreSQL", postgres_url, tmp_path, kills=KILLS, seed=4)
+    with capsys.disabled():
+        print(f"\n{kill_table([figures])}")  # noqa: T201 - likewise
+    assert _counted(figures) == (figures.asked,) * 3, figures.wrong
+
+
+def _counted(figures: KillFigures) -> tuple[int, int, int]:
+    return figures.payments, figures.rings, figures.outcomes

@@ -1,0 +1,105 @@
+"""Exactly once, whoever else is at it: threads and processes racing for one key and one cap."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chaos.callers import caller_on, end_of, key, request
+from chaos.ledger import times_paid, times_rung
+from chaos.workers import Workers
+
+from langchain_oneshot_voice import CallJournal, Sandbox
+
+THREADS, PROCESSES = 50, 8
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    """Processes to race with."""
+    with Workers(tmp_path_factory.mktemp("workers") / "log") as running:
+        yield running
+
+
+def race(
+    workers: Workers, sandbox: Sandbox, folder: Path, calls: list[list[dict[str, str]]], **task: Any
+) -> list[dict[str, Any]]:
+    """Let a process place each list of calls, all at the same moment; what every call came to."""
+    common: dict[str, Any] = {
+        "journal": str(folder / "raced.sqlite"),
+        "base_url": sandbox.base_url,
+        "private_key": sandbox.private_key,
+        "start_at": time.time() + 0.5,
+    }
+    tasks = [
+        common | task | {"result": str(folder / f"{i}.json"), "calls": mine}
+        for i, mine in enumerate(calls)
+    ]
+    workers.wait(workers.start(*tasks))
+    return [end for task in tasks for end in json.loads(Path(task["result"]).read_text())]
+
+
+def call(name: str, number: int = 150) -> dict[str, str]:
+    """A call as a worker is told of it."""
+    return {
+        "key": name,
+        "number": f"+1415555{number:04d}",
+        "objective": f"Ask the shop about order number {name}.",
+    }
+
+
+def test_fifty_threads_with_one_key_make_one_call_and_all_get_its_result(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """One payment and one ring, and fifty times the same outcome; five journals on one file."""
+    journals = [CallJournal(tmp_path / "raced.sqlite") for _ in range(5)]
+    callers = [caller_on(sandbox, journals[i % 5], max_wait=30.0) for i in range(THREADS)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        ends = list(pool.map(lambda caller: end_of(caller, request(), key()), callers))
+    told = {(getattr(end, "call_status", end), end.request_id) for end in ends}
+    placed = sandbox.calls[0].request_id
+    assert (told, times_paid(sandbox), times_rung(sandbox)) == ({("completed", placed)}, 1, 1)
+
+
+def test_eight_processes_with_one_key_make_one_call_and_all_get_its_result(
+    workers: Workers, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """One payment and one ring, and the same outcome in every process."""
+    ends = race(workers, sandbox, tmp_path, [[call("the one call")]] * PROCESSES)
+    told = {(end.get("status", end.get("error")), end.get("request_id")) for end in ends}
+    placed = sandbox.calls[0].request_id
+    assert (told, times_paid(sandbox), times_rung(sandbox)) == ({("completed", placed)}, 1, 1)
+
+
+def test_a_day_s_cost_raced_by_eight_processes_is_not_exceeded_by_a_cent(
+    workers: Workers, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """What was paid stays within the cap, what would pass it is refused, and no room is wasted."""
+    cap, dearest = Decimal(30), Decimal("6.75")
+    calls = [[call(f"{p}-{i}", 110 + 4 * p + i) for i in range(4)] for p in range(PROCESSES)]
+    ends = race(workers, sandbox, tmp_path, calls, policy={"max_cost_per_day": str(cap)})
+    refused = {end["error"] for end in ends if "error" in end}
+    spent = sum((payment.amount for payment in sandbox.payments), Decimal(0))
+    completed = sum(end.get("status") == "completed" for end in ends)
+    assert refused == {"daily_cost_limit_reached"}
+    assert cap - dearest < spent <= cap, f"${spent} of ${cap}"
+    assert completed == times_paid(sandbox) == times_rung(sandbox)
+
+
+def test_a_number_s_calls_a_day_raced_by_eight_processes_are_not_exceeded(
+    workers: Workers, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Two calls a day to one number are two, and then every process hears why."""
+    policy = {"max_calls_per_number_per_day": 2}
+    refused: list[str] = []
+    while "number_limit_reached" not in refused:
+        calls = [[call(f"{p} at {time.time()}")] for p in range(PROCESSES)]
+        ends = race(workers, sandbox, tmp_path, calls, policy=policy)
+        refused = [end["error"] for end in ends if "error" in end]
+    assert (times_paid(sandbox), times_rung(sandbox)) == (2, 2)
