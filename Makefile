@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
+PYTEST := $(BIN)/pytest --numprocesses=2 --dist=loadfile --benchmark-disable
 TEST ?= tests
 CHAOS_TESTS := $(wildcard tests/integration_tests/test_once_*.py)
 
@@ -17,10 +18,10 @@ demo: $(VENV)/.demo  ## an agent books a table by phone, on the sandbox
 test: unit_tests integration_tests  ## every test that needs no account
 
 unit_tests: $(VENV)/.test  ## the tests that open no socket
-	$(BIN)/pytest $(TEST)/unit_tests --disable-socket --allow-unix-socket
+	$(PYTEST) $(TEST)/unit_tests --disable-socket --allow-unix-socket
 
 integration_tests: $(VENV)/.test  ## the tests against the sandbox, on 127.0.0.1 only
-	$(BIN)/pytest $(TEST)/integration_tests --allow-hosts=127.0.0.1,::1 --allow-unix-socket
+	$(PYTEST) $(TEST)/integration_tests --allow-hosts=127.0.0.1,::1 --allow-unix-socket
 
 chaos: $(VENV)/.test  ## every fault at every leg, and 100 killed workers a kind of journal
 	CHAOS=full $(BIN)/pytest $(CHAOS_TESTS) --timeout=1800 --allow-hosts=127.0.0.1,::1 --allow-unix-socket
