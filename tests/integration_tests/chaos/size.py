@@ -10,5 +10,5 @@ FULL = os.environ.get("CHAOS") == "full"
 KILLS = 100 if FULL else 5
 """Workers killed at work, for each kind of journal."""
 
-EXAMPLES = 1000 if FULL else 50
+EXAMPLES = 1000 if FULL else 35
 """Lives that the state machine tries."""
