@@ -24,6 +24,9 @@ TOOL_NAME = "voice_call"
 _CHECKPOINTER = "__pregel_checkpointer"
 """Where LangGraph keeps the checkpointer that an interrupt needs."""
 
+_INSIDE_A_GRAPH = "__pregel_"
+"""How the names begin under which LangGraph keeps what belongs to a running graph."""
+
 
 class Approve(BaseModel):
     """Go ahead at this price."""
@@ -82,6 +85,14 @@ Answers with a decision, as one of the types above or as a mapping of their shap
 Approval = Literal["never", "interrupt"] | ApprovalFunction
 """Who is asked: nobody, the person behind a graph, or a function."""
 
+
+class UnreadableAnswerError(ValueError):
+    """A resumed graph was given what is no decision. Nothing of it is kept: answer again.
+
+    No `ToolException`, so that the person who answered hears of it, not the model.
+    """
+
+
 _DECISION: TypeAdapter[Approve | Edit | Reject | Respond] = TypeAdapter(Decision)
 
 
@@ -106,10 +117,14 @@ class Question:
     def description(self) -> str:
         """The question in words."""
         what = "Conference call" if self.quote.conference else "Phone call"
-        price = f"{what} to {', '.join(self.request.numbers)} for ${self.quote.total}"
-        most = f" (at the most ${self.worst_case})" if self.worst_case > self.quote.total else ""
+        price = f"{what} to {', '.join(self.request.numbers)} for ${_amount(self.quote.total)}"
+        most = (
+            f" (at the most ${_amount(self.worst_case)})"
+            if self.worst_case > self.quote.total
+            else ""
+        )
         again = (
-            f" You agreed to ${self.agreed_before}; the price has risen since."
+            f" You agreed to ${_amount(self.agreed_before)}; it costs more now."
             if self.agreed_before is not None
             else ""
         )
@@ -124,7 +139,7 @@ class Question:
             "name": TOOL_NAME,
             "args": self.request.model_dump(mode="json", exclude_none=True),
             "description": self.description(),
-            "quote": plan | {"worst_case": str(self.worst_case)},
+            "quote": plan | {"worst_case": _amount(self.worst_case)},
         }
 
 
@@ -167,12 +182,21 @@ def read_decision(answer: object) -> Approve | Edit | Reject | Respond:
     try:
         return _DECISION.validate_python(answer)
     except ValidationError as wrong:
-        problems = "; ".join(dict.fromkeys(problem["msg"] for problem in wrong.errors()))
         raise ConfigurationError(
-            f"The answer to the approval question is no decision ({problems}).",
+            f"The answer to the approval question is no decision ({_problems(wrong)}).",
             code="approval_unreadable",
             advice="Answer with approve, edit, reject or respond, such as {'type': 'approve'}.",
         ) from None
+
+
+def _problems(wrong: ValidationError) -> str:
+    return "; ".join(dict.fromkeys(problem["msg"] for problem in wrong.errors()))
+
+
+def _amount(dollars: Decimal) -> str:
+    """Exact, with cents: `6.75`, `8.50`, `0.123456`."""
+    cents = dollars.quantize(Decimal("0.01"))
+    return str(cents) if cents == dollars else f"{dollars.normalize():f}"
 
 
 def _interrupt(question: Question) -> Approve | Edit | Reject | Respond:
@@ -190,7 +214,8 @@ def _interrupt(question: Question) -> Approve | Edit | Reject | Respond:
     except RuntimeError:
         configurable = {}
     if configurable.get(_CHECKPOINTER) is None:
-        where = "a graph without a checkpointer" if configurable else "no graph"
+        in_graph = any(name.startswith(_INSIDE_A_GRAPH) for name in configurable)
+        where = "a graph without a checkpointer" if in_graph else "no graph"
         raise ConfigurationError(
             f"The call needs a person's approval, and there is {where} to pause.",
             code="approval_unavailable",
@@ -198,4 +223,11 @@ def _interrupt(question: Question) -> Approve | Edit | Reject | Respond:
             " checkpointer, or to pass a function as approval.",
         )
     schema: Any = Decision
-    return read_decision(interrupt(question.interrupt_value(), response_schema=schema))
+    try:
+        return read_decision(interrupt(question.interrupt_value(), response_schema=schema))
+    except ValidationError as wrong:
+        unreadable = UnreadableAnswerError(f"The answer is no decision ({_problems(wrong)}).")
+        # LangGraph has marked its error as one that leaves the question open; the tool would take
+        # a ValidationError for one about the model's arguments.
+        vars(unreadable).update(vars(wrong))
+        raise unreadable from None

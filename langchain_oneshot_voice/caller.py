@@ -247,7 +247,7 @@ class VoiceCaller:
             client=client,
             feed=await ENGINE.shared(whose, lambda: ResultFeed(client, self._pace)),
             journal=await self._open_journal(),
-            account=account,
+            account=account.lower(),  # an address is the same in either case
             policy=policy,
             approval=self._approval,
             patience=self._patience,

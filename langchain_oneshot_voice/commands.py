@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
@@ -20,6 +21,7 @@ from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import CallJournal, CallRecord, JournalError
 from langchain_oneshot_voice.outcome import plain, read_result, text_for_model
 from langchain_oneshot_voice.schemas import mask_number
+from langchain_oneshot_voice.suppression import read_listed
 
 T = TypeVar("T")
 
@@ -120,6 +122,83 @@ def forget(
     seconds = int(age[1]) * _SECONDS[age[2]]
     count = _with_journal(journal, lambda book: book.forget(float(seconds)))
     _console.print(f"{count} {'call' if count == 1 else 'calls'} forgotten.")
+
+
+@app.command()
+def suppress(
+    numbers: Annotated[list[str] | None, typer.Argument(help="Such as +14155550100.")] = None,
+    reason: Annotated[str, typer.Option(help="Why, for whoever reads the list.")] = "on request",
+    listed: Annotated[bool, typer.Option("--list", help="Show the list.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the numbers off it.")] = False,
+    journal: Journal = None,
+) -> None:
+    """Keep a list of people who are not to be called, whoever asks; numbers masked."""
+    if listed == bool(numbers) or (listed and remove):
+        _fail("Give the numbers to list, or --remove and numbers, or --list alone.")
+    if listed:
+        _show_suppressed(journal)
+        return
+    try:
+        wanted = read_listed(numbers or ())
+    except VoiceCallError as wrong:
+        _fail(wrong.reason)
+    if remove:
+        _take_off(journal, wanted)
+        return
+    _with_journal(journal, lambda book: book.suppress(wanted, reason))
+    _console.print(Text(f"Not to be called: {', '.join(map(mask_number, wanted))}."))
+
+
+@app.command()
+def report(
+    days: Annotated[float, typer.Option(min=0, help="How far to look back.")] = 30,
+    plot: Annotated[Path | None, typer.Option(help="Save a plot: .png, .svg or .pdf.")] = None,
+    journal: Journal = None,
+) -> None:
+    """Show what calls came to and cost, day by day (UTC)."""
+    from langchain_oneshot_voice.report import HEADINGS, calls_frame, cells  # noqa: PLC0415 - lazy
+
+    try:
+        frame = calls_frame(journal, days=days)
+        if plot is not None:
+            frame.plot(plot)
+    except (JournalError, VoiceCallError) as trouble:
+        _fail(str(trouble))
+    except (OSError, ValueError) as trouble:
+        _fail(f"The plot can't be saved: {trouble}")
+    if not frame.rows:
+        _console.print("No calls in this time.")
+        return
+    table = Table(*HEADINGS)
+    for heading, column in zip(HEADINGS, table.columns, strict=True):
+        column.justify = "left" if heading in {"Day", "Came to"} else "right"
+    for day in frame.days:
+        table.add_row(*cells(day))
+    _console.print(table)
+    if plot is not None:
+        _console.print(Text(f"Plotted to {plot}."))
+
+
+def _show_suppressed(journal: str | None) -> None:
+    people = _with_journal(journal, lambda book: book.suppressions())
+    if not people:
+        _console.print("Nobody is on the list.")
+        return
+    table = Table("Number", "Age", "Reason")
+    for person in people:
+        age = _age(time.time() - person.since)
+        table.add_row(mask_number(person.number), age, Text(plain(person.reason)))
+    _console.print(table)
+
+
+def _take_off(journal: str | None, numbers: Sequence[str]) -> None:
+    async def take_off(book: CallJournal) -> list[str]:
+        return [number for number in numbers if not await book.unsuppress(number)]
+
+    absent = _with_journal(journal, take_off)
+    if absent:
+        _fail(f"Not on the list: {', '.join(map(mask_number, absent))}.")
+    _console.print(Text(f"May be called again: {', '.join(map(mask_number, numbers))}."))
 
 
 def _row(record: CallRecord) -> tuple[str | Text, ...]:

@@ -30,6 +30,7 @@ from langchain_oneshot_voice.hold import Hold
 from langchain_oneshot_voice.journal import (
     CallJournal,
     CallRecord,
+    Claim,
     DuplicateCall,
     JournalError,
     JournalUnavailableError,
@@ -177,13 +178,7 @@ class CallRun:
         call = self._new_call(request)
         pauses = self._lines.patience.pauses()
         while True:
-            claim = await self._journal.claim(
-                call,
-                owner=self._hold.owner,
-                lease=self._hold.seconds,
-                duplicate_window=_window(self._lines.policy),
-                answers_for=self._key.answers_for,
-            )
+            claim = await self._claimed(call)
             record, earlier = claim.record, None
             match claim.kind:
                 case "mine":
@@ -210,6 +205,18 @@ class CallRun:
                     assert_never(claim.kind)
             if earlier is not None:
                 return earlier.model_copy(update={"reused": True})
+
+    async def _claimed(self, call: NewCall) -> Claim:
+        """Ask for the call. What a person was asked in an attempt before is not forgotten by it."""
+        if self._lines.approval != "never":
+            self._agreement.recall(await self._journal.read(call.call_key))
+        return await self._journal.claim(
+            call,
+            owner=self._hold.owner,
+            lease=self._hold.seconds,
+            duplicate_window=_window(self._lines.policy),
+            answers_for=self._key.answers_for,
+        )
 
     async def _carry_through(
         self, record: CallRecord, call: NewCall, request: VoiceCallInput
