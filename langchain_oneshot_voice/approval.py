@@ -2,7 +2,7 @@
 
 Either a graph is interrupted, in the shape of LangChain's own per-call approvals (a
 `ToolApprovalRequest` with the quote beside it, answered by one decision), or a function of the
-application's is asked. What the answer means for the call is `lifecycle.py`'s business.
+application's is asked. What the answer means for the call is the business of `lifecycle/`.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """VoiceCaller: places calls for one credential, under one policy, recorded in one journal.
 
-What is common to an application's calls. The life of each call is in `lifecycle.py`; here it is
+What is common to an application's calls. The life of each call is in `lifecycle/`; here it is
 given what it needs, on the engine's loop, and its callers are given their results.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,8 +20,13 @@ from langchain_oneshot_voice.call_key import CallKey
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import ConfigurationError, VoiceCallError
 from langchain_oneshot_voice.extraction import OutcomeSchema, check_schema, extract
-from langchain_oneshot_voice.journal import CallJournal, CallRecord, JournalUnavailableError
-from langchain_oneshot_voice.lifecycle import CallRun, Lines
+from langchain_oneshot_voice.journal import (
+    CallJournal,
+    CallRecord,
+    JournalError,
+    JournalUnavailableError,
+)
+from langchain_oneshot_voice.lifecycle import CallRun, Lines, Patience
 from langchain_oneshot_voice.oneshot.client import OneShotClient, Timeouts
 from langchain_oneshot_voice.oneshot.environment import PRODUCTION_URL, Environment
 from langchain_oneshot_voice.oneshot.results import Pace, ResultFeed
@@ -32,8 +38,9 @@ from langchain_oneshot_voice.schemas import (
     VoiceCallInput,
     VoiceCallResult,
 )
-from langchain_oneshot_voice.settlement import Patience
 from langchain_oneshot_voice.suppression import read_listed
+
+log = logging.getLogger(__name__)
 
 _SETTLING = 120.0
 """Seconds that an outcome may take to be told after the call's longest duration."""
@@ -201,7 +208,21 @@ class VoiceCaller:
             raise _no_journal(trouble) from trouble
         if self._outcome_schema is None:
             return result
-        return await extract(result, self._outcome_schema, self._outcome_model, config=config)
+        result = await extract(result, self._outcome_schema, self._outcome_model, config=config)
+        await self._heed(lines.journal, result)
+        return result
+
+    async def _heed(self, journal: CallJournal, result: VoiceCallResult) -> None:
+        """List whom the extraction model heard asking not to be called, in words that were said."""
+        words = result.asked_not_to_be_called
+        if words is None or result.call_key is None:
+            return
+        try:
+            record = await journal.read(result.call_key)
+            if record is not None:
+                await journal.suppress(record.numbers, f"said on the phone: {words[:200]}")
+        except JournalError as trouble:  # the outcome is worth more than the list
+            log.error("a wish not to be called was not written down: %s", trouble)  # noqa: TRY400
 
     async def _recover(self, max_wait: float) -> list[VoiceCallResult | VoiceCallError]:
         lines = await self._lines(self.policy)

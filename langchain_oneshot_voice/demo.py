@@ -22,7 +22,7 @@ from rich.panel import Panel
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from langchain_oneshot_voice.display import quote_panel, result_panel
+from langchain_oneshot_voice.display.terminal import quote_panel, result_panel
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import EVENT, CallProgress
 from langchain_oneshot_voice.sandbox import Sandbox

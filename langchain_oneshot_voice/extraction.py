@@ -43,7 +43,8 @@ _INSTRUCTIONS = (
     " Never guess. For each field that you fill, copy into `evidence` the words of the transcript"
     " that say so, exactly as they stand there, without the speaker's name and within one turn."
     " In `objective_achieved`, say what the transcript itself shows: 'yes' or 'no' only where it is"
-    " plain, else 'unclear'."
+    " plain, else 'unclear'. In `asked_not_to_be_called`, copy the words in which somebody who was"
+    " called asks not to be called again, or null when nobody does."
 )
 
 _QUIET: RunnableConfig = {"tags": ["nostream"], "run_name": "voice_call_extraction"}
@@ -71,6 +72,8 @@ class _Reading:
     claimed: bool = False
     """Whether a model made the claims, which then need support."""
     achieved: str = "unclear"
+    wish: str | None = None
+    """The words in which somebody is said to have asked not to be called again."""
     trouble: list[str] = field(default_factory=list)
 
 
@@ -107,7 +110,7 @@ async def extract(
 
     Returns:
         The result with `extracted`, `evidence`, `missing_fields`, `unsupported_fields` and, where
-        they apply, `contradiction` and `extraction_error`.
+        they apply, `contradiction`, `asked_not_to_be_called` and `extraction_error`.
     """
     if result.call_status != "completed":
         return result
@@ -149,6 +152,7 @@ async def _ask(
         quotes={name: words for name, words in quotes.items() if isinstance(words, str)},
         claimed=True,
         achieved=str(answer.get("objective_achieved")),
+        wish=_as_said(answer.get("asked_not_to_be_called")),
     )
 
 
@@ -166,6 +170,8 @@ def _filled(
         found = _found(words, turns) if words and name in values else None
         if found:
             evidence[name] = found
+    others = [plain(turn.text) for turn in result.transcript if turn.speaker != "caller"]
+    wish = _found(reading.wish, others) if reading.wish else None
     unsupported = [name for name in values if reading.claimed and name not in evidence]
     return result.model_copy(
         update={
@@ -175,6 +181,7 @@ def _filled(
             "unsupported_fields": tuple(unsupported),
             "contradiction": result.contradiction or _contradiction(result, reading.achieved),
             "extraction_error": " ".join(reading.trouble) or None,
+            "asked_not_to_be_called": wish,
         }
     )
 
@@ -290,7 +297,8 @@ def _wrapper(form: Mapping[str, Any]) -> dict[str, Any]:
             "values": {"type": "object", "properties": nullable},
             "evidence": {"type": "object", "properties": dict.fromkeys(nullable, words)},
             "objective_achieved": {"type": "string", "enum": ["yes", "no", "unclear"]},
+            "asked_not_to_be_called": words,
         },
-        "required": ["values", "evidence", "objective_achieved"],
+        "required": ["values", "evidence", "objective_achieved", "asked_not_to_be_called"],
         **shared,
     }

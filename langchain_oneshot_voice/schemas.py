@@ -172,13 +172,13 @@ class VoiceCallQuote(BaseModel):
 
     def _repr_html_(self) -> str:
         """The quote as a card, in a notebook."""
-        from langchain_oneshot_voice.display_html import quote_html  # noqa: PLC0415 - lazy
+        from langchain_oneshot_voice.display.html import quote_html  # noqa: PLC0415 - lazy
 
         return quote_html(self)
 
     def _repr_markdown_(self) -> str:
         """The quote as Markdown, where HTML is not shown."""
-        from langchain_oneshot_voice.display_markdown import quote_markdown  # noqa: PLC0415 - lazy
+        from langchain_oneshot_voice.display.markdown import quote_markdown  # noqa: PLC0415 - lazy
 
         return quote_markdown(self)
 
@@ -271,18 +271,23 @@ class VoiceCallResult(BaseModel):
     """An earlier call for the same thing answered this one: no phone rang now."""
     error_code: str | None = None
     """Why a `failed` call failed, in the service's word."""
+    asked_not_to_be_called: str | None = None
+    """The words in which somebody asked not to be called again, as an extraction model heard them.
+
+    The usual phrases are heard without a model; either way the number is not called again.
+    """
     approval_message: str | None = None
     """What a person said instead of approving a `rejected` call."""
     raw: dict[str, Any] = Field(default_factory=dict, repr=False)
 
     def _repr_html_(self) -> str:
         """The result as a card, in a notebook."""
-        from langchain_oneshot_voice.display_html import result_html  # noqa: PLC0415 - lazy
+        from langchain_oneshot_voice.display.html import result_html  # noqa: PLC0415 - lazy
 
         return result_html(self)
 
     def _repr_markdown_(self) -> str:
         """The result as Markdown, where HTML is not shown."""
-        from langchain_oneshot_voice.display_markdown import result_markdown  # noqa: PLC0415 - lazy
+        from langchain_oneshot_voice.display.markdown import result_markdown  # noqa: PLC0415 - lazy
 
         return result_markdown(self)

@@ -21,7 +21,7 @@ def read_listed(spelled: Iterable[str], default_region: str | None = None) -> tu
     Raises:
         InvalidCallError: when there is none, or one of them is a number that nobody could call.
     """
-    from langchain_oneshot_voice.numbers import NumberRefusedError, read_number  # noqa: PLC0415 - slow
+    from langchain_oneshot_voice.policy.numbers import NumberRefusedError, read_number  # noqa: PLC0415 - slow
 
     numbers, problems = [], []
     for written in spelled:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from langchain_oneshot_voice.lifecycle import Patience
 from langchain_oneshot_voice.oneshot.client import Timeouts
 from langchain_oneshot_voice.oneshot.results import Pace
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.sandbox import Sandbox
 from langchain_oneshot_voice.sandbox.records import Exchange
-from langchain_oneshot_voice.settlement import Patience
 
 NUMBER = "+14155550100"
 OBJECTIVE = "Book a table for 2 tonight at 7pm under the name Rivera."

@@ -27,6 +27,7 @@ from langchain_oneshot_voice.oneshot.wallet import AccessToken
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
+    from websockets.asyncio.client import connect as connect_type
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +204,7 @@ class ResultFeed:
         while self._waiters:
             try:
                 url, headers = await self._address()
-                async with connect(
+                async with _without_redirects(connect)(
                     url,
                     additional_headers=headers,
                     logger=_HeaderlessLog(log, {}),
@@ -244,6 +245,16 @@ class ResultFeed:
         for waiter in self._waiters.get(request_id, ()) if isinstance(request_id, str) else ():
             waiter.settled = True
             waiter.hear(job)
+
+
+def _without_redirects(connect: type[connect_type]) -> type[connect_type]:
+    """A redirect would take the wallet's address, or the token, to another host."""
+
+    class Straight(connect):  # type: ignore[valid-type, misc]
+        def process_redirect(self, exc: Exception) -> Exception | str:
+            return exc
+
+    return Straight
 
 
 def _is_final(job: Job) -> bool:

@@ -32,16 +32,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from pydantic import SecretStr
 
-from langchain_oneshot_voice import agreement, lifecycle, settlement
 from langchain_oneshot_voice.call_key import CallKey
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import JournalUnavailableError
-from langchain_oneshot_voice.lifecycle import CallRun, Lines
+from langchain_oneshot_voice.lifecycle import (
+    CallRun,
+    Lines,
+    Patience,
+    agreement,
+    call_run,
+    settlement,
+)
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import ProgressTeller
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
-from langchain_oneshot_voice.settlement import Patience
 
 REQUESTS = {
     "a": VoiceCallInput(objective="Ask for the opening hours.", target_number="+14155550150"),
@@ -91,7 +96,7 @@ class CallLife(RuleBasedStateMachine):
         self.loop = VirtualLoop()
         self.clock = Clock(self.loop)
         self.patched = pytest.MonkeyPatch()
-        for module in (agreement, lifecycle, settlement):
+        for module in (agreement, call_run, settlement):
             self.patched.setattr(module, "time", self.clock)
         self.patched.setattr(anyio.to_thread, "run_sync", at_once)
         self.journal = VirtualJournal(self.clock)

@@ -96,6 +96,23 @@ async def test_model_fills_the_schema(make_reading_tool: Any) -> None:
     assert result.unsupported_fields == ("confirmation_number",)
 
 
+@pytest.mark.parametrize(
+    ("heard", "listed"),
+    [("lose my number, would you", [NUMBER]), ("never call me again", [])],
+    ids=["said", "made up"],
+)
+async def test_model_hears_who_does_not_want_to_be_called(
+    make_reading_tool: Any, sandbox: Sandbox, journal: CallJournal, heard: str, listed: list[str]
+) -> None:
+    """A wish in words that no list knows is heard by the model; one that nobody said is not."""
+    sandbox.expect(NUMBER, CallScript(transcript="AI: Hello.\nUser: Lose my number, would you?"))
+    content = f'{{"values": {{}}, "evidence": {{}}, "asked_not_to_be_called": "{heard}"}}'
+    tool = make_reading_tool(outcome_model=Reader(responses=[AIMessage(content)]))
+    await tool.ainvoke(tool_call())
+
+    assert [entry.number for entry in await journal.suppressions()] == listed
+
+
 def test_model_fills_the_schema_in_sync_code(make_reading_tool: Any) -> None:
     """Without an event loop too."""
     tool = make_reading_tool(outcome_model=Reader(responses=[ANSWER]))

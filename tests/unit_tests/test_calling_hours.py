@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_oneshot_voice.calling_hours import CallingHours, read_zone
+from langchain_oneshot_voice.policy.calling_hours import CallingHours, read_zone
 
 DAY = CallingHours(time(8), time(21))
 NIGHT = CallingHours(time(22), time(6))

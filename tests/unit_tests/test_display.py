@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
 from langchain_oneshot_voice import CallCost, TranscriptTurn, VoiceCallQuote, VoiceCallResult
-from langchain_oneshot_voice.display import quote_panel, result_panel
+from langchain_oneshot_voice.display.terminal import quote_panel, result_panel
 from langchain_oneshot_voice.outcome import text_for_model
 
 QUOTE = VoiceCallQuote(
@@ -283,8 +283,8 @@ def test_showing_costs_nothing_until_it_is_asked_for() -> None:
     """Importing the package imports none of the ways to show a result."""
     script = (
         "import sys, langchain_oneshot_voice;"
-        "print([m for m in sys.modules if m.startswith(('langchain_oneshot_voice.display',"
-        " 'langchain_oneshot_voice.card', 'rich.', 'matplotlib', 'pandas'))])"
+        "print([m for m in sys.modules if m.startswith(('langchain_oneshot_voice.display.terminal',"
+        " 'langchain_oneshot_voice.display.card', 'rich.', 'matplotlib', 'pandas'))])"
     )
     done = subprocess.run(  # noqa: S603 - the script is the test's own
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_oneshot_voice.numbers import NumberRefusedError, read_number, read_prefix
+from langchain_oneshot_voice.policy.numbers import NumberRefusedError, read_number, read_prefix
 
 NEVER = [
     "+19005550100",

@@ -7,7 +7,7 @@ from typing import get_args
 import phonenumbers
 import pytest
 
-from langchain_oneshot_voice.numbers import NumberKind, NumberRefusedError, read_number
+from langchain_oneshot_voice.policy.numbers import NumberKind, NumberRefusedError, read_number
 
 NUMBERS: list[tuple[str, str | None, str]] = [
     # What is written, the region that national numbers are read for, and the verdict: the kind of

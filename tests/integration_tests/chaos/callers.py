@@ -10,11 +10,11 @@ from pydantic import SecretStr
 from langchain_oneshot_voice.call_key import CallKey
 from langchain_oneshot_voice.caller import VoiceCaller
 from langchain_oneshot_voice.errors import VoiceCallError
+from langchain_oneshot_voice.lifecycle import Patience
 from langchain_oneshot_voice.oneshot.wallet import WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.sandbox import Sandbox
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
-from langchain_oneshot_voice.settlement import Patience
 
 IMPATIENT = Patience(
     lease=2.0, settle=0.2, unsent=0.4, pause=0.03, longest_pause=0.2, at_cancel=2.0

@@ -25,13 +25,13 @@ from langchain_oneshot_voice.caller import VoiceCaller
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import CallJournal
+from langchain_oneshot_voice.lifecycle import Patience
 from langchain_oneshot_voice.oneshot.client import Timeouts
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, WalletKey
 from langchain_oneshot_voice.progress import CallProgress
 from langchain_oneshot_voice.sandbox import Fault, Sandbox
 from langchain_oneshot_voice.sandbox.faults import Kind
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
-from langchain_oneshot_voice.settlement import Patience
 
 Leg = Literal["quote", "paid", "poll", "receipts"]
 Mode = Literal["wallet", "credits", "token"]

@@ -26,11 +26,11 @@ from langchain_oneshot_voice.caller import VoiceCaller
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import CallJournal
+from langchain_oneshot_voice.lifecycle import Patience
 from langchain_oneshot_voice.oneshot.client import Timeouts
 from langchain_oneshot_voice.oneshot.wallet import WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.schemas import VoiceCallInput
-from langchain_oneshot_voice.settlement import Patience
 
 _PATIENCE = Patience(
     lease=0.6, settle=60.0, unsent=5.0, pause=0.02, longest_pause=0.2, at_cancel=2.0

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from langchain_oneshot_voice import card
+from langchain_oneshot_voice.display import card
 from langchain_oneshot_voice.outcome import plain
 from langchain_oneshot_voice.schemas import TranscriptTurn, VoiceCallQuote, VoiceCallResult
 

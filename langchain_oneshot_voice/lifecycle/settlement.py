@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 import anyio
 
 from langchain_oneshot_voice.errors import ServiceUnavailableError, VoiceCallError
-from langchain_oneshot_voice.hold import Hold
 from langchain_oneshot_voice.journal import CallRecord, JournalError
+from langchain_oneshot_voice.lifecycle.hold import Hold
+from langchain_oneshot_voice.lifecycle.refusals import fate_unknown
 from langchain_oneshot_voice.oneshot import payment
 from langchain_oneshot_voice.oneshot.answers import Placement
 from langchain_oneshot_voice.oneshot.client import (
@@ -29,7 +30,6 @@ from langchain_oneshot_voice.oneshot.client import (
     WeatherError,
 )
 from langchain_oneshot_voice.oneshot.wallet import WalletKey
-from langchain_oneshot_voice.refusals import fate_unknown
 from langchain_oneshot_voice.schemas import mask_number
 
 T = TypeVar("T")

@@ -39,13 +39,13 @@ from langchain_oneshot_voice.errors import (
     ServiceUnavailableError,
     VoiceCallError,
 )
-from langchain_oneshot_voice.hold import Hold
 from langchain_oneshot_voice.journal import CallRecord
+from langchain_oneshot_voice.lifecycle.hold import Hold
+from langchain_oneshot_voice.lifecycle.refusals import number_suppressed
 from langchain_oneshot_voice.oneshot.answers import Placement, read_quote
 from langchain_oneshot_voice.oneshot.client import Offer, OneShotClient, WeatherError
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import ProgressTeller
-from langchain_oneshot_voice.refusals import number_suppressed
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallQuote
 
 log = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from langchain_oneshot_voice.calling_hours import CallingHours, read_zone
 from langchain_oneshot_voice.errors import CallRefusedError, ConfigurationError
-from langchain_oneshot_voice.numbers import NumberRefusedError, PhoneNumber, read_number
-from langchain_oneshot_voice.policy import CallPolicy, disclosing
+from langchain_oneshot_voice.policy.call_policy import CallPolicy, disclosing
+from langchain_oneshot_voice.policy.calling_hours import CallingHours, read_zone
+from langchain_oneshot_voice.policy.numbers import NumberRefusedError, PhoneNumber, read_number
 from langchain_oneshot_voice.schemas import MAX_NUMBERS, VoiceCallInput, mask_number
 
 _LONGEST_CONTEXT = 10_000

@@ -1,8 +1,8 @@
 """What a card of a quote or a result says, whatever it is drawn with.
 
-Words, amounts and marks; the drawing is left to `display.py` (a terminal), `display_html.py` and
-`display_markdown.py` (a notebook). Whatever a stranger said or a service sent comes out of here as
-one line of visible text, in which markup still means something: the drawing has to escape it.
+Words, amounts and marks; the drawing is left to `terminal.py`, `html.py` and `markdown.py`.
+Whatever a stranger said or a service sent comes out of here as one line of visible text, in which
+markup still means something: the drawing has to escape it.
 """
 
 from __future__ import annotations

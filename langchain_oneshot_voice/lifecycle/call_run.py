@@ -22,11 +22,9 @@ from typing import assert_never
 
 import anyio
 
-from langchain_oneshot_voice.agreement import Agreement, DeclinedError, headers_for, quote_of
 from langchain_oneshot_voice.approval import Approval
 from langchain_oneshot_voice.call_key import CallKey, fingerprint
 from langchain_oneshot_voice.errors import VoiceCallError
-from langchain_oneshot_voice.hold import Hold
 from langchain_oneshot_voice.journal import (
     CallJournal,
     CallRecord,
@@ -42,6 +40,26 @@ from langchain_oneshot_voice.journal import (
     SpendLimitReached,
     SpendLimits,
 )
+from langchain_oneshot_voice.lifecycle.agreement import (
+    Agreement,
+    DeclinedError,
+    headers_for,
+    quote_of,
+)
+from langchain_oneshot_voice.lifecycle.hold import Hold
+from langchain_oneshot_voice.lifecycle.refusals import (
+    fate_unknown,
+    guard_refusal,
+    held_elsewhere,
+    key_reused,
+    number_busy,
+)
+from langchain_oneshot_voice.lifecycle.settlement import (
+    HeldByAccountError,
+    LapsedError,
+    Patience,
+    Settlement,
+)
 from langchain_oneshot_voice.oneshot import payment
 from langchain_oneshot_voice.oneshot.answers import Placement
 from langchain_oneshot_voice.oneshot.client import Offer, OneShotClient
@@ -50,20 +68,7 @@ from langchain_oneshot_voice.oneshot.wallet import SignedPayment, WalletKey
 from langchain_oneshot_voice.outcome import read_result, was_answered
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import ProgressTeller
-from langchain_oneshot_voice.refusals import (
-    fate_unknown,
-    guard_refusal,
-    held_elsewhere,
-    key_reused,
-    number_busy,
-)
 from langchain_oneshot_voice.schemas import CallCost, VoiceCallInput, VoiceCallResult
-from langchain_oneshot_voice.settlement import (
-    HeldByAccountError,
-    LapsedError,
-    Patience,
-    Settlement,
-)
 
 log = logging.getLogger(__name__)
 
@@ -290,7 +295,7 @@ class CallRun:
 
     async def _heed(self, record: CallRecord, result: VoiceCallResult) -> None:
         """Whoever asked on the phone not to be called again is not called again."""
-        from langchain_oneshot_voice.opt_out import asks_not_to_be_called  # noqa: PLC0415 - slow
+        from langchain_oneshot_voice.policy.opt_out import asks_not_to_be_called  # noqa: PLC0415 - slow
 
         wish = asks_not_to_be_called(result.transcript)
         if wish is not None:

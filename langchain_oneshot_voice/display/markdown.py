@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from langchain_oneshot_voice import card
+from langchain_oneshot_voice.display import card
 from langchain_oneshot_voice.outcome import plain
 from langchain_oneshot_voice.schemas import VoiceCallQuote, VoiceCallResult
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from html import escape
 
-from langchain_oneshot_voice import card
+from langchain_oneshot_voice.display import card
 from langchain_oneshot_voice.outcome import plain
 from langchain_oneshot_voice.schemas import TranscriptTurn, VoiceCallQuote, VoiceCallResult
 

@@ -170,7 +170,7 @@ class CallPolicy(BaseModel):
     @classmethod
     def _known_zone(cls, name: str | None) -> str | None:
         if name is not None:
-            from langchain_oneshot_voice.calling_hours import read_zone  # noqa: PLC0415 - lazy
+            from langchain_oneshot_voice.policy.calling_hours import read_zone  # noqa: PLC0415 - lazy
 
             read_zone(name)
         return name
@@ -190,7 +190,7 @@ class CallPolicy(BaseModel):
     def _prefixes(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
         if not entries:
             return entries
-        from langchain_oneshot_voice.numbers import read_prefix  # noqa: PLC0415 - lazy
+        from langchain_oneshot_voice.policy.numbers import read_prefix  # noqa: PLC0415 - lazy
 
         return tuple(read_prefix(entry) for entry in entries)
 
@@ -243,7 +243,7 @@ class CallPolicy(BaseModel):
                 the problems' own when they share one, else `policy_refused`.
             ConfigurationError: when `timezone` is not a time zone.
         """
-        from langchain_oneshot_voice.policy_screening import screen  # noqa: PLC0415 - lazy
+        from langchain_oneshot_voice.policy.screening import screen  # noqa: PLC0415 - lazy
 
         numbers = screen(self, request, now or datetime.now(UTC), timezone or self.timezone)
         changes: dict[str, Any] = {
@@ -334,7 +334,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_region(country: str) -> str:
-    from langchain_oneshot_voice.numbers import REGIONS  # noqa: PLC0415 - lazy
+    from langchain_oneshot_voice.policy.numbers import REGIONS  # noqa: PLC0415 - lazy
 
     region = country.strip().upper()
     if region not in REGIONS:
