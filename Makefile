@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
-PYTEST := $(BIN)/pytest --numprocesses=2 --dist=loadfile --benchmark-disable
+PYTEST := $(BIN)/pytest --numprocesses=4 --dist=loadfile --benchmark-disable
 TEST ?= tests
 CHAOS_TESTS := $(wildcard tests/integration_tests/test_once_*.py)
 

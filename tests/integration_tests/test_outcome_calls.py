@@ -98,14 +98,16 @@ async def test_model_fills_the_schema(make_reading_tool: Any) -> None:
 
 @pytest.mark.parametrize(
     ("heard", "listed"),
-    [("lose my number, would you", [NUMBER]), ("never call me again", [])],
+    [("cross us out of your book", [NUMBER]), ("never call me again", [])],
     ids=["said", "made up"],
 )
 async def test_model_hears_who_does_not_want_to_be_called(
     make_reading_tool: Any, sandbox: Sandbox, journal: CallJournal, heard: str, listed: list[str]
 ) -> None:
     """A wish in words that no list knows is heard by the model; one that nobody said is not."""
-    sandbox.expect(NUMBER, CallScript(transcript="AI: Hello.\nUser: Lose my number, would you?"))
+    sandbox.expect(
+        NUMBER, CallScript(transcript="AI: Hello.\nUser: Kindly cross us out of your book.")
+    )
     content = f'{{"values": {{}}, "evidence": {{}}, "asked_not_to_be_called": "{heard}"}}'
     tool = make_reading_tool(outcome_model=Reader(responses=[AIMessage(content)]))
     await tool.ainvoke(tool_call())
