@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
-PYTEST := $(BIN)/pytest --numprocesses=4 --dist=loadfile --benchmark-disable
+PYTEST := $(BIN)/pytest --dist=loadfile --benchmark-disable
 TEST ?= tests
 CHAOS_TESTS := $(wildcard tests/integration_tests/test_once_*.py)
 
@@ -18,10 +18,10 @@ demo: $(VENV)/.demo  ## an agent books a table by phone, on the sandbox
 test: unit_tests integration_tests  ## every test that needs no account
 
 unit_tests: $(VENV)/.test  ## the tests that open no socket
-	$(PYTEST) $(TEST)/unit_tests --disable-socket --allow-unix-socket
+	$(PYTEST) --numprocesses=2 $(TEST)/unit_tests --disable-socket --allow-unix-socket
 
 integration_tests: $(VENV)/.test  ## the tests against the sandbox, on 127.0.0.1 only
-	$(PYTEST) $(TEST)/integration_tests --allow-hosts=127.0.0.1,::1 --allow-unix-socket
+	$(PYTEST) --numprocesses=3 $(TEST)/integration_tests --allow-hosts=127.0.0.1,::1 --allow-unix-socket
 
 chaos: $(VENV)/.test  ## every fault at every leg, and 100 killed workers a kind of journal
 	CHAOS=full $(BIN)/pytest $(CHAOS_TESTS) --timeout=1800 --allow-hosts=127.0.0.1,::1 --allow-unix-socket

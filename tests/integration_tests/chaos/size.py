@@ -7,8 +7,8 @@ import os
 FULL = os.environ.get("CHAOS") == "full"
 """Whether this is `make chaos`."""
 
-KILLS = 100 if FULL else 5
+KILLS = 100 if FULL else 3
 """Workers killed at work, for each kind of journal."""
 
-EXAMPLES = 1000 if FULL else 35
+EXAMPLES = 1000 if FULL else 25
 """Lives that the state machine tries."""
