@@ -7,7 +7,6 @@ pull in a database or a server are imported when they are first used.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from langchain_oneshot_voice.errors import (
@@ -60,8 +59,6 @@ __all__ = [
     "calls_frame",
 ]
 
-__version__ = version("langchain-oneshot-voice")
-
 _LAZY = {
     "CallJournal": "journal",
     "Sandbox": "sandbox",
@@ -71,6 +68,8 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - as the protocol has it
+    if name == "__version__":
+        return import_module("importlib.metadata").version("langchain-oneshot-voice")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

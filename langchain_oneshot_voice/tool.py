@@ -19,7 +19,6 @@ from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from langchain_oneshot_voice.approval import Approval
 from langchain_oneshot_voice.call_key import CallKey
-from langchain_oneshot_voice.outcome import text_for_model
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import OnProgress
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
@@ -48,6 +47,12 @@ def describe_problems(error: ValidationError | ValidationErrorV1) -> str:
     return "\n".join(
         ["The call was not placed and nothing was charged. Correct this and ask again:", *unique]
     )
+
+
+def _answer(result: VoiceCallResult) -> tuple[str, VoiceCallResult]:
+    from langchain_oneshot_voice.outcome import text_for_model  # noqa: PLC0415 - keeps imports quick
+
+    return text_for_model(result), result
 
 
 class VoiceCallTool(BaseTool):
@@ -191,7 +196,7 @@ class VoiceCallTool(BaseTool):
         callbacks = run_manager.get_child() if run_manager else None
         call = self._call(VoiceCallInput(**arguments), tool_call_id, config)
         result = self._caller.call(**call, config=patch_config(config, callbacks=callbacks))
-        return text_for_model(result), result
+        return _answer(result)
 
     async def _arun(
         self,
@@ -204,7 +209,7 @@ class VoiceCallTool(BaseTool):
         callbacks = run_manager.get_child() if run_manager else None
         call = self._call(VoiceCallInput(**arguments), tool_call_id, config)
         result = await self._caller.acall(**call, config=patch_config(config, callbacks=callbacks))
-        return text_for_model(result), result
+        return _answer(result)
 
     def _call(
         self, request: VoiceCallInput, tool_call_id: str | None, config: RunnableConfig
