@@ -16,7 +16,7 @@ import time
 FLOOR = "from langchain_core.tools import BaseTool"
 STATEMENTS = {
     "the floor: BaseTool": FLOOR,
-    "langchain_oneshot_voice": "import langchain_oneshot_voice",
+    "ours: VoiceCallTool": "from langchain_oneshot_voice import VoiceCallTool",
     "official: VoiceTool": "from langchain_oneshot import VoiceTool",
 }
 LAZY = ("eth_account", "httpx", "sqlalchemy", "websockets", "starlette", "langgraph", "rich")
@@ -40,8 +40,8 @@ def main(rounds: int) -> None:
     for name, all_seconds in taken.items():
         median = statistics.median(all_seconds)
         print(f"  {name:<26} {median:6.3f} s   {median / floor:5.2f}")
-    ours = STATEMENTS["langchain_oneshot_voice"]
-    code = f"{ours}, sys; print([m for m in {LAZY} if m in sys.modules])"
+    ours = STATEMENTS["ours: VoiceCallTool"]
+    code = f"{ours}; import sys; print([m for m in {LAZY} if m in sys.modules])"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True)
     print(f"  imported along although it should not be: {loaded.strip()}")
 
