@@ -20,7 +20,7 @@ NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 
 TOLD = re.compile(r"0x[0-9a-fA-F]{64}|oneshot_[0-9a-f]{64}|sk-\w{8}")
 """Keys and tokens."""
-PLACES = re.compile(r"/home/|/Users/|/root/|/tmp/|/work/|[A-Z]:\\\\|site-packages|127\.0\.0\.1:\d")
+PLACES = re.compile(r"/home/|/Users/|/root/|/tmp/|[A-Z]:\\\\|site-packages|127\.0\.0\.1:\d")
 """Paths and ports of the machine that ran it."""
 PHONE = re.compile(r"\+\d{7,15}")
 FICTIONAL = re.compile(r"\+1415(?:55501\d\d|5551234|5555678)")
