@@ -7,15 +7,14 @@ application's is asked. What the answer means for the call is the business of `l
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from langchain_oneshot_voice.engine import call_user
 from langchain_oneshot_voice.errors import ConfigurationError
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallQuote
 
@@ -155,13 +154,7 @@ async def ask(approval: Approval, question: Question) -> Approve | Edit | Reject
         return Approve()
     if approval == "interrupt":
         return _interrupt(question)
-    if inspect.iscoroutinefunction(approval):
-        answer = await approval(question.request, question.quote)
-    else:
-        answer = await anyio.to_thread.run_sync(approval, question.request, question.quote)
-        if inspect.isawaitable(answer):
-            answer = await answer
-    return read_decision(answer)
+    return read_decision(await call_user(approval, question.request, question.quote))
 
 
 def read_decision(answer: object) -> Approve | Edit | Reject | Respond:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
 import os
 import threading
 from collections.abc import Awaitable, Callable, Hashable
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import anyio
+import anyio.to_thread
 from anyio.from_thread import BlockingPortal
 
 T = TypeVar("T")
@@ -112,6 +114,14 @@ class Engine:
         """In a forked child: the thread did not come along, and what it held is the parent's."""
         _INHERITED.append(self.__dict__.copy())
         self.__init__()  # type: ignore[misc]
+
+
+async def call_user(function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - theirs
+    """Call a function of the user's, sync or async; a sync one in a thread, off the loop."""
+    if inspect.iscoroutinefunction(function):
+        return await function(*args)
+    answer = await anyio.to_thread.run_sync(function, *args)
+    return await answer if inspect.isawaitable(answer) else answer
 
 
 def _serve(ready: Future[BlockingPortal]) -> None:

@@ -7,7 +7,6 @@ fails is logged, and the call goes on.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import sys
 import time
@@ -15,11 +14,11 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any, Literal
 
-import anyio.to_thread
 from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.runnables import RunnableConfig
 from pydantic import BaseModel, ConfigDict
 
+from langchain_oneshot_voice.engine import call_user
 from langchain_oneshot_voice.schemas import VoiceCallQuote, mask_number
 
 log = logging.getLogger(__name__)
@@ -94,14 +93,8 @@ class ProgressTeller:
 
     async def _tell_function(self, progress: CallProgress) -> None:
         function = self._on_progress
-        if function is None:
-            return
-        if inspect.iscoroutinefunction(function):
-            await function(progress)
-            return
-        answer = await anyio.to_thread.run_sync(function, progress)
-        if inspect.isawaitable(answer):
-            await answer
+        if function is not None:
+            await call_user(function, progress)
 
     async def _tell_callbacks(self, progress: CallProgress) -> None:
         if self._config is not None and self._config.get("callbacks") is not None:

@@ -13,7 +13,6 @@ again: no answer is ever taken for that to another question.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import time
 from contextlib import suppress
@@ -22,7 +21,6 @@ from decimal import Decimal
 from typing import Any, assert_never
 
 import anyio
-import anyio.to_thread
 
 from langchain_oneshot_voice.approval import (
     Approval,
@@ -34,6 +32,7 @@ from langchain_oneshot_voice.approval import (
     Respond,
     ask,
 )
+from langchain_oneshot_voice.engine import call_user
 from langchain_oneshot_voice.errors import (
     CallRefusedError,
     ServiceUnavailableError,
@@ -358,12 +357,7 @@ class Agreement:
         check = self._policy.check
         if check is None:
             return
-        if inspect.iscoroutinefunction(check):
-            problem = await check(request, quote)
-        else:
-            problem = await anyio.to_thread.run_sync(check, request, quote)
-            if inspect.isawaitable(problem):
-                problem = await problem
+        problem = await call_user(check, request, quote)
         if problem is not None:
             raise CallRefusedError(
                 f"The application does not allow this call: {problem}",
