@@ -117,6 +117,11 @@ class Hold:
             raise LeaseLost(self.call_key, self.owner)
         return taken
 
+    async def _ended(self) -> bool:
+        """Whether the call has ended, so that there is nothing left to hold."""
+        record = await self.journal.read(self.call_key)
+        return record is not None and record.state in {"done", "refused", "unknown"}
+
     @asynccontextmanager
     async def refusing(self) -> AsyncIterator[None]:
         """Record a no that comes before anything was sent, and hand it on."""
@@ -140,6 +145,10 @@ class Hold:
                 try:
                     await self.journal.renew(self.call_key, owner=self.owner, lease=self.seconds)
                 except LeaseLost as gone:
+                    # A renewal can be queued behind this run's own last step, which drops the
+                    # lease. Taking that for a loss would start an ended call over, and pay again.
+                    if await self._ended():
+                        return
                     lost.append(gone)
                     scope.cancel()
                     return

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos.callers import caller_on, end_of, key, request
+from chaos.callers import UNLIMITED, caller_on, end_of, key, request
 from chaos.ledger import times_paid, times_rung
 from chaos.workers import Workers
 
 from langchain_oneshot_voice import CallJournal, Sandbox
+from langchain_oneshot_voice.call_key import CallKey
+from langchain_oneshot_voice.lifecycle import Patience
 
 THREADS, PROCESSES = 50, 8
 
@@ -103,3 +105,21 @@ def test_a_number_s_calls_a_day_raced_by_eight_processes_are_not_exceeded(
         ends = race(workers, sandbox, tmp_path, calls, policy=policy)
         refused = [end["error"] for end in ends if "error" in end]
     assert (times_paid(sandbox), times_rung(sandbox)) == (2, 2)
+
+
+def test_renewal_behind_the_last_step_starts_no_ended_call_over(journal: CallJournal) -> None:
+    """Leases renewed all the time, and keys that no ended call answers: one payment a call."""
+    with Sandbox(call_seconds=0.05, balance=Decimal(10_000)) as sandbox:
+        caller = caller_on(
+            sandbox, journal, policy=UNLIMITED, patience=Patience(lease=0.003, pause=0.03)
+        )
+
+        def place(index: int) -> object:
+            asked = request(f"+1415555{110 + index % 80:04d}", f"Ask about order number {index}.")
+            return end_of(caller, asked, CallKey(f"{index:064x}", answers_for=0.0))
+
+        with ThreadPoolExecutor(20) as pool:
+            ends = list(pool.map(place, range(60)))
+        # Calls at once can count on the same credits, and be refused for want of them.
+        completed = [end for end in ends if getattr(end, "call_status", "") == "completed"]
+        assert times_paid(sandbox) == len(completed) > 0
