@@ -1,32 +1,35 @@
 """VoiceCaller: places calls for one credential, under one policy, recorded in one journal.
 
-What is common to an application's calls. The life of each call is in `lifecycle/`; here it is
-given what it needs, on the engine's loop, and its callers are given their results.
+What is common to an application's calls. The life of each call is in `calls/`; here it gets what
+it needs, on the engine's loop. What belongs to the caller's graph (hearing answers, pausing with a
+question) is done where the caller is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import importlib.util
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, ensure_config
 
+from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.approval import Approval
-from langchain_oneshot_voice.call_key import CallKey
+from langchain_oneshot_voice.approval.pause import GraphPause, can_pause
+from langchain_oneshot_voice.caller_side import AsyncSide, Side, SyncSide, run_sync
+from langchain_oneshot_voice.calls.call_key import CallKey
+from langchain_oneshot_voice.calls.driver import CallDriver, Pending
+from langchain_oneshot_voice.calls.services import Asker, CallServices, Patience
+from langchain_oneshot_voice.do_not_call import read_listed, record_opt_out
 from langchain_oneshot_voice.engine import ENGINE
-from langchain_oneshot_voice.errors import ConfigurationError, VoiceCallError
+from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.extraction import OutcomeSchema, check_schema, extract
-from langchain_oneshot_voice.journal import (
-    CallJournal,
-    CallRecord,
-    JournalError,
-    JournalUnavailableError,
-)
-from langchain_oneshot_voice.lifecycle import CallRun, Lines, Patience
+from langchain_oneshot_voice.graph_task import GraphTask
+from langchain_oneshot_voice.journal import CallJournal, CallRecord, JournalUnavailableError
 from langchain_oneshot_voice.oneshot.client import OneShotClient, Timeouts
 from langchain_oneshot_voice.oneshot.environment import PRODUCTION_URL, Environment
 from langchain_oneshot_voice.oneshot.results import Pace, ResultFeed
@@ -38,15 +41,24 @@ from langchain_oneshot_voice.schemas import (
     VoiceCallInput,
     VoiceCallResult,
 )
-from langchain_oneshot_voice.suppression import read_listed
-
-log = logging.getLogger(__name__)
 
 _SETTLING = 120.0
 """Seconds that an outcome may take to be told after the call's longest duration."""
 
 _CONNECTIONS = httpx.Limits(max_connections=32, max_keepalive_connections=32)
-"""Of the whole process. More are slower: the pool's book-keeping grows with the square of them."""
+"""Connection limit for the whole process. The cost of httpx's pool grows with its square."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Intent:
+    """One intended call: what is asked for, which call it is, and where it is asked from."""
+
+    request: VoiceCallInput
+    key: CallKey
+    policy: CallPolicy
+    asker: Asker
+    task: GraphTask | None
+    config: RunnableConfig
 
 
 class VoiceCaller:
@@ -110,21 +122,26 @@ class VoiceCaller:
         call_key: CallKey | None = None,
         policy: CallPolicy | None = None,
         tool_call_id: str | None = None,
+        tool_name: str = "voice_call",
         config: RunnableConfig | None = None,
     ) -> VoiceCallResult:
         """Place a call, pay for it, and wait for its outcome.
 
         Args:
             request: whom to call, and what for.
-            call_key: the call's identity; a fresh one by default.
+            call_key: the call's identity; by default made from the config: an idempotency key,
+                the tool call, or the place in the graph; a fresh one outside a graph.
             policy: limits on this call, in place of the caller's.
-            tool_call_id: of the tool call that asks, for a person's question.
-            config: of the LangChain run that asks, for its callbacks.
+            tool_call_id: the tool call that asks for the call.
+            tool_name: the tool's own name, for a person's question.
+            config: the LangChain run's config; by default the one of the running task.
 
         Raises:
-            VoiceCallError: when the call did not happen, or nobody can know whether it did.
+            VoiceCallError: the call did not happen, or nobody can know whether it did.
+            GraphInterrupt: a person has to be asked; LangGraph pauses the graph.
         """
-        return ENGINE.call(self._call, request, call_key, policy, tool_call_id, config)
+        intent = self._intent(request, call_key, policy, tool_call_id, tool_name, config)
+        return run_sync(self._call_from(SyncSide(), intent))
 
     async def acall(
         self,
@@ -133,10 +150,12 @@ class VoiceCaller:
         call_key: CallKey | None = None,
         policy: CallPolicy | None = None,
         tool_call_id: str | None = None,
+        tool_name: str = "voice_call",
         config: RunnableConfig | None = None,
     ) -> VoiceCallResult:
         """Like `call`, from any event loop."""
-        return await ENGINE.acall(self._call, request, call_key, policy, tool_call_id, config)
+        intent = self._intent(request, call_key, policy, tool_call_id, tool_name, config)
+        return await self._call_from(AsyncSide(), intent)
 
     def recover(self, max_wait: float = 60.0) -> list[VoiceCallResult | VoiceCallError]:
         """Finish what dead processes left: calls that were paid for, or may have been.
@@ -189,58 +208,98 @@ class VoiceCaller:
         """Like `unsuppress`, from any event loop."""
         return await ENGINE.acall(self._unsuppress, _listed(numbers))
 
-    async def _call(
+    def _intent(
         self,
         request: VoiceCallInput,
         call_key: CallKey | None,
         policy: CallPolicy | None,
         tool_call_id: str | None,
+        tool_name: str,
         config: RunnableConfig | None,
-    ) -> VoiceCallResult:
-        key = call_key or CallKey.of(request)
+    ) -> _Intent:
+        """Everything that is meant by one call. Counts equal requests, so make it once a call."""
+        config = ensure_config(config)
+        policy = policy or self.policy
+        window = policy.duplicate_window.total_seconds() if policy.duplicate_window else 0.0
+        key = call_key or CallKey.from_config(
+            request, config, tool_call_id=tool_call_id, window=window
+        )
+        task = GraphTask.of(config)
+        asker = Asker(
+            thread=(task.thread or "") if task else "",
+            namespace=task.namespace if task else "",
+            can_pause=can_pause(task),
+            in_graph=task is not None,
+            tool_name=tool_name,
+            tool_call_id=tool_call_id,
+        )
+        return _Intent(request, key, policy, asker, task, config)
+
+    async def _call_from(self, side: Side, intent: _Intent) -> VoiceCallResult:
+        """Hear the graph's answers, make the call, and pause the graph if a person is asked."""
+        pause: GraphPause | None = None
+        if self._approval == "interrupt" and intent.asker.can_pause and intent.task is not None:
+            _require_langgraph()
+            journal = await side.run(self._open_journal)
+            pause = GraphPause(intent.task, journal, side, intent.asker.tool_name)
+            await pause.hear()
+        outcome = await side.run(self._drive, intent)
+        if isinstance(outcome, VoiceCallResult):
+            return outcome
+        if pause is None:  # the driver refuses to ask where nothing can be paused
+            raise AssertionError
+        return await pause.ask(outcome.asked, outcome.question)
+
+    async def _drive(self, intent: _Intent) -> VoiceCallResult | Pending:
+        """The call itself, on the engine's loop."""
+        request, config = intent.request, intent.config
         minutes = request.max_duration_minutes or DEFAULT_DURATION_MINUTES
         wait = minutes * 60 + _SETTLING if self._max_wait is None else self._max_wait
-        teller = ProgressTeller(key.key, request.numbers, self._on_progress, config)
         try:
-            lines = await self._lines(policy or self.policy)
-            result = await CallRun(lines, key, teller, wait, tool_call_id).run(request)
+            services = await self._services(intent.policy)
+            key = intent.key.on_record(
+                account=services.account,
+                tenant=intent.policy.tenant,
+                base_url=self.environment.base_url,
+            )
+            teller = ProgressTeller(key, request.numbers, self._on_progress, config)
+            driver = CallDriver(
+                services,
+                key,
+                teller,
+                wait,
+                intent.asker,
+                answers_for=intent.key.answers_for,
+                former_key=intent.key.key,
+            )
+            result = await driver.run(request)
         except JournalUnavailableError as trouble:
-            raise _no_journal(trouble) from trouble
-        if self._outcome_schema is None:
+            raise wording.journal_unavailable(trouble) from trouble
+        if self._outcome_schema is None or isinstance(result, Pending):
             return result
         result = await extract(result, self._outcome_schema, self._outcome_model, config=config)
-        await self._heed(lines.journal, result)
+        if result.asked_not_to_be_called is not None and result.call_key is not None:
+            heard = result.asked_not_to_be_called
+            await record_opt_out(services.journal, request.numbers, (), heard)
         return result
 
-    async def _heed(self, journal: CallJournal, result: VoiceCallResult) -> None:
-        """List whom the extraction model heard asking not to be called, in words that were said."""
-        words = result.asked_not_to_be_called
-        if words is None or result.call_key is None:
-            return
-        try:
-            record = await journal.read(result.call_key)
-            if record is not None:
-                await journal.suppress(record.numbers, f"said on the phone: {words[:200]}")
-        except JournalError as trouble:  # the outcome is worth more than the list
-            log.error("a wish not to be called was not written down: %s", trouble)  # noqa: TRY400
-
     async def _recover(self, max_wait: float) -> list[VoiceCallResult | VoiceCallError]:
-        lines = await self._lines(self.policy)
+        services = await self._services(self.policy)
 
         async def finish(left: CallRecord) -> VoiceCallResult | VoiceCallError | None:
             teller = ProgressTeller(left.call_key, left.numbers, self._on_progress, None)
             try:
-                return await CallRun(lines, CallKey(left.call_key), teller, max_wait).finish()
+                return await CallDriver(services, left.call_key, teller, max_wait).finish()
             except VoiceCallError as error:
                 return error
 
         try:
-            unfinished = await lines.journal.unfinished(
-                account=lines.account, base_url=self.environment.base_url
+            unfinished = await services.journal.unfinished(
+                account=services.account, base_url=self.environment.base_url
             )
             ends = await asyncio.gather(*map(finish, unfinished))
         except JournalUnavailableError as trouble:
-            raise _no_journal(trouble) from trouble
+            raise wording.journal_unavailable(trouble) from trouble
         return [end for end in ends if end is not None]
 
     async def _suppress(self, spelled: Sequence[str], reason: str) -> None:
@@ -248,7 +307,7 @@ class VoiceCaller:
         try:
             await (await self._open_journal()).suppress(numbers, reason)
         except JournalUnavailableError as trouble:
-            raise _no_journal(trouble) from trouble
+            raise wording.journal_unavailable(trouble) from trouble
 
     async def _unsuppress(self, spelled: Sequence[str]) -> int:
         numbers = read_listed(spelled, self.policy.default_region)
@@ -256,15 +315,15 @@ class VoiceCaller:
             journal = await self._open_journal()
             return sum([await journal.unsuppress(number) for number in numbers])
         except JournalUnavailableError as trouble:
-            raise _no_journal(trouble) from trouble
+            raise wording.journal_unavailable(trouble) from trouble
 
-    async def _lines(self, policy: CallPolicy) -> Lines:
+    async def _services(self, policy: CallPolicy) -> CallServices:
         """What calls are made with, shared by all calls of this process."""
         http = await ENGINE.shared("http", lambda: httpx.AsyncClient(limits=_CONNECTIONS))
         client = OneShotClient(self.environment, self._credential, http, timeouts=self._timeouts)
         account = await client.address()
         whose = ("feed", self.environment.base_url, account, type(self._credential), self._pace)
-        return Lines(
+        return CallServices(
             client=client,
             feed=await ENGINE.shared(whose, lambda: ResultFeed(client, self._pace)),
             journal=await self._open_journal(),
@@ -285,7 +344,6 @@ def _listed(numbers: str | Sequence[str]) -> Sequence[str]:
     return (numbers,) if isinstance(numbers, str) else numbers
 
 
-def _no_journal(trouble: JournalUnavailableError) -> ConfigurationError:
-    return ConfigurationError(
-        f"The record of calls can't be kept: {trouble}", code="journal_unavailable"
-    )
+def _require_langgraph() -> None:
+    if importlib.util.find_spec("langgraph") is None:
+        raise wording.approval_needs_langgraph()

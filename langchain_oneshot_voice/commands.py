@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from langchain_oneshot_voice.do_not_call import read_listed
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import CallJournal, CallRecord, JournalError
 from langchain_oneshot_voice.outcome import plain, read_result, text_for_model
 from langchain_oneshot_voice.schemas import mask_number
-from langchain_oneshot_voice.suppression import read_listed
 
 T = TypeVar("T")
 

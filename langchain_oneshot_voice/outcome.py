@@ -76,6 +76,7 @@ def read_result(
     request_id: str | None,
     call_key: str | None = None,
     quote: VoiceCallQuote | None = None,
+    placement: Mapping[str, Any] | None = None,
 ) -> VoiceCallResult:
     """The result in a job, whatever state the job is in.
 
@@ -84,6 +85,7 @@ def read_result(
         request_id: the id it was placed under.
         call_key: the identity of the call on our side.
         quote: what it was quoted at.
+        placement: what the service answered when it accepted the call.
     """
     result = job.get("result")
     result = result if isinstance(result, dict) else {}
@@ -111,7 +113,9 @@ def read_result(
             charged=money(result.get("cost")),
             credit_issued=money(result.get("credit_issued")),
         ),
-        receipt_id=text(result.get("receipt_id")) or text(job.get("receipt_id")),
+        receipt_id=text(result.get("receipt_id"))
+        or text(job.get("receipt_id"))
+        or text((placement or {}).get("receipt_id")),
         quote=quote,
         call_key=call_key,
         error_code=text(job.get("error_code")),

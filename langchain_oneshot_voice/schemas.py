@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from langchain_oneshot_voice.visible_text import visible
+
 MAX_NUMBERS = 5
 """How many people one conference call can have."""
 
@@ -72,13 +74,17 @@ def _one_or_several(value: str | list[str]) -> str | list[str]:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
+Words = Annotated[str, AfterValidator(visible)]
+"""Text that a person can see all of: what they approve is what is sent."""
+
+
 class VoiceCallInput(BaseModel):
     """A phone call to place: what it should achieve, and whom to call."""
 
     model_config = ConfigDict(frozen=True, str_strip_whitespace=True)
 
     objective: Annotated[
-        str,
+        Words,
         Field(
             min_length=10,
             max_length=5000,
@@ -104,7 +110,7 @@ class VoiceCallInput(BaseModel):
         ),
     ]
     caller_persona: Annotated[
-        str | None,
+        Words | None,
         Field(
             max_length=1000,
             description=(
@@ -114,11 +120,11 @@ class VoiceCallInput(BaseModel):
         ),
     ] = None
     caller_name: Annotated[
-        str | None,
+        Words | None,
         Field(max_length=100, description="The name that the caller gives on the phone."),
     ] = None
     context: Annotated[
-        str | None,
+        Words | None,
         Field(
             max_length=10_000,
             description=(

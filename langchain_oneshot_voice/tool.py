@@ -18,7 +18,6 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from langchain_oneshot_voice.approval import Approval
-from langchain_oneshot_voice.call_key import CallKey
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import OnProgress
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
@@ -214,20 +213,11 @@ class VoiceCallTool(BaseTool):
     def _call(
         self, request: VoiceCallInput, tool_call_id: str | None, config: RunnableConfig
     ) -> dict[str, Any]:
-        """The call that the framework means: its limits, and its identity."""
+        """The call that the framework means, and its limits."""
         policy = self.policy if isinstance(self.policy, CallPolicy) else self.policy(config)
-        configurable = config.get("configurable") or {}
-        window = policy.duplicate_window
-        key = CallKey.of(
-            request,
-            thread_id=configurable.get("thread_id"),
-            tool_call_id=tool_call_id,
-            idempotency_key=configurable.get("idempotency_key"),
-            window=window.total_seconds() if window else 0.0,
-        )
         return {
             "request": request,
-            "call_key": key,
             "policy": policy,
             "tool_call_id": tool_call_id,
+            "tool_name": self.name,
         }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from langchain_oneshot_voice.lifecycle import Patience
+from langchain_oneshot_voice.calls.services import Patience
 from langchain_oneshot_voice.oneshot.client import Timeouts
 from langchain_oneshot_voice.oneshot.results import Pace
 from langchain_oneshot_voice.policy import CallPolicy
@@ -25,7 +25,7 @@ def at_any_hour(**limits: Any) -> CallPolicy:
 
 FAST_PACE = Pace(first=0.05, slowest=0.2, silence=0.6, settle=0.3, open=1.0)
 FAST_PATIENCE = Patience(
-    lease=2.0, settle=1.0, unsent=0.4, account=0.5, pause=0.05, longest_pause=0.2, at_cancel=2.0
+    settle=1.0, unsent=0.4, account=0.5, pause=0.05, longest_pause=0.2, at_cancel=2.0
 )
 FAST_TIMEOUTS = Timeouts(connect=2.0, quote=3.0, place=3.0, read=0.5)
 

@@ -1,10 +1,17 @@
-"""The durable record of calls: `CallJournal`, what it answers, and how it says no.
+"""The durable record of calls: `CallJournal`, its values and its errors.
 
 call_journal.py  the face: an async operation for each step of a call
-calls.py         what each operation does to the tables
+calls.py         what each step does to a call's row
+workers.py       who has a call: live workers and their heartbeats
+questions.py     what people were asked, and their answers
 guards.py        what may stand in a call's way: duplicates, busy lines, the day's limits
+spend.py         the day's money as sums by the minute
+suppressions.py  people who do not want to be called
+forgetting.py    removing what was said, after a time
 records.py       the values and the errors
-schema.py        the tables and their migrations
+states.py        the states of a call
+schema.py        the tables
+migrations.py    how a database comes to have the tables
 store.py         what differs between SQLite and PostgreSQL
 writer.py        the one thread that writes, and commits in groups
 """
@@ -12,16 +19,15 @@ writer.py        the one thread that writes, and commits in groups
 from langchain_oneshot_voice.journal.call_journal import CallJournal
 from langchain_oneshot_voice.journal.guards import LINE_BUSY_SECONDS
 from langchain_oneshot_voice.journal.records import (
+    AskedQuestion,
     CallRecord,
-    CallState,
     Claim,
     ClaimKind,
     DuplicateCall,
+    Guard,
     IllegalMoveError,
     JournalError,
-    JournalRefusal,
     JournalUnavailableError,
-    LeaseLost,
     NewCall,
     NumberBusy,
     NumberLimitReached,
@@ -30,20 +36,31 @@ from langchain_oneshot_voice.journal.records import (
     SpendLimits,
     Suppression,
 )
+from langchain_oneshot_voice.journal.states import (
+    ENDED,
+    FOLLOWS,
+    UNSETTLED,
+    UNSIGNED,
+    CallState,
+)
 
 __all__ = [
+    "ENDED",
+    "FOLLOWS",
     "LINE_BUSY_SECONDS",
+    "UNSETTLED",
+    "UNSIGNED",
+    "AskedQuestion",
     "CallJournal",
     "CallRecord",
     "CallState",
     "Claim",
     "ClaimKind",
     "DuplicateCall",
+    "Guard",
     "IllegalMoveError",
     "JournalError",
-    "JournalRefusal",
     "JournalUnavailableError",
-    "LeaseLost",
     "NewCall",
     "NumberBusy",
     "NumberLimitReached",

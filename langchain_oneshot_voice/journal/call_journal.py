@@ -1,12 +1,11 @@
 """The durable record of calls: who works on which, what was signed, what it cost, how it ended.
 
 A phone call can't be taken back and a payment can't either, so every step of a call is written here
-before, or the moment after, it happens in the world. The journal promises:
+before, or right after, it happens in the world. The journal promises:
 
-- one worker at a time: a call is claimed with a lease, and a worker that lost its lease can't
-  write, however late it wakes (`LeaseLost`);
-- only legal steps: `claimed` → `quoted` → `signed` → `placed` → `done`, with `refused` and
-  `unknown` beside them; anything else is refused and changes nothing;
+- one run at a time: a call belongs to one run of a live worker, and a run that lost its call can't
+  write, however late it wakes;
+- only legal steps, from `claimed` to `done`; anything else is an error and changes nothing;
 - no cap that two workers pass together: limits are checked and money is reserved in the
   transaction that stores the signed bytes, and writers take turns;
 - what it answered is on disk.
@@ -21,26 +20,39 @@ import asyncio
 import os
 import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from langchain_oneshot_voice.journal import calls as rows
-from langchain_oneshot_voice.journal import suppressions
+from langchain_oneshot_voice.journal import calls, forgetting, questions, suppressions, workers
 from langchain_oneshot_voice.journal.records import (
+    AskedQuestion,
     CallRecord,
     Claim,
+    Guard,
+    JournalUnavailableError,
     NewCall,
     SpendLimits,
     Suppression,
 )
-from langchain_oneshot_voice.journal.schema import to_json, to_micro
+from langchain_oneshot_voice.journal.schema import whole_micros
+from langchain_oneshot_voice.journal.states import CallState
 from langchain_oneshot_voice.journal.store import display, locate
+from langchain_oneshot_voice.journal.workers import Worker
 from langchain_oneshot_voice.journal.writer import JournalWriter
 
 T = TypeVar("T")
+P = ParamSpec("P")
+Operation = Callable[Concatenate[Connection, float, P], T]
+"""A function that runs inside a transaction: it gets the connection and the journal's time."""
+
+_PLANS: frozenset[CallState] = frozenset({"quoted", "asking"})
+"""Steps in which nothing has happened in the world: cancelled before their turn, they are left."""
 
 
 class CallJournal:
@@ -49,28 +61,39 @@ class CallJournal:
     Opening is lazy: the first operation connects, creates what is missing and brings the schema up
     to date. Every operation is one transaction. All of them raise `JournalUnavailableError` when
     the database can't be used. An operation whose task is cancelled before its turn is not carried
-    out, except those that record what has already happened in the world (`placed`, `done`,
-    `refused`, `unknown`, `release`): those are carried out all the same.
+    out, except those that record what has already happened in the world (a step to `placed` or to
+    an end, `release`, `answer`): those are carried out all the same.
 
-    A forked child goes on with a connection and a thread of its own; a journal in memory is empty
-    there.
+    A forked child goes on with a connection, a thread and a worker of its own; a journal in memory
+    is empty there.
 
     Args:
         url: an SQLAlchemy URL of SQLite or PostgreSQL, the path of an SQLite file, or `"memory"`
             for a record that ends with the process. By default what `ONESHOT_VOICE_JOURNAL` says,
             else `calls.sqlite` in the user's data directory. Files are created with mode 0600.
+        heartbeat: seconds between the heartbeats that this process writes while it has calls.
+        dead_after: seconds without a heartbeat after which other processes may take its calls.
+
+    Raises:
+        ValueError: a time is not greater than zero.
 
     Example:
         ```python
         journal = CallJournal("postgresql://worker@db.internal/calls")
-        claim = await journal.claim(call, owner="worker-1", lease=30, duplicate_window=600)
+        claim = await journal.claim(call, owner="run-1", duplicate_window=600)
         if claim.kind == "mine":
             ...
         ```
     """
 
-    def __init__(self, url: str | Path | None = None) -> None:
+    def __init__(
+        self, url: str | Path | None = None, *, heartbeat: float = 1.0, dead_after: float = 4.0
+    ) -> None:
+        if heartbeat <= 0 or dead_after <= 0:
+            raise ValueError("heartbeat and dead_after must be greater than zero")
         self._store = locate(url)
+        self._heartbeat = heartbeat
+        self._dead_after = dead_after
         self._start()
         _JOURNALS.add(self)
 
@@ -82,255 +105,260 @@ class CallJournal:
         """The database's URL, without a password."""
         return display(self._store.url)
 
-    # Leases
+    # Who has a call
 
     async def claim(
         self,
         call: NewCall,
         *,
         owner: str,
-        lease: float,
         duplicate_window: float,
         answers_for: float | None = None,
+        asked_at: float | None = None,
+        former_key: str | None = None,
     ) -> Claim:
         """Ask to work on a call; one transaction decides.
 
         A call that was refused starts over as a new attempt. A call that is new, or starts over,
-        is refused as `duplicate` or `number_busy` when another one stands in its way.
+        is refused as `duplicate` or `number_busy` when another one stands in its way. A claim that
+        is cancelled, or that fails, is given back.
 
         Args:
             call: the call; its key is its identity.
-            owner: who asks; different for every worker and every run.
-            lease: seconds for which the call is the owner's alone.
+            owner: who asks; different for every run.
             duplicate_window: seconds for which an answered call answers the same call again; 0
                 turns the guard off.
-            answers_for: seconds for which an outcome answers its own key; after that the old record
-                is put aside under another key. `None` means for ever.
+            answers_for: seconds for which a call that ended answers its own key; after that the old
+                record is put aside under another key. `None` means for ever.
+            asked_at: the time of this run's first claim (`Claim.now`): an end that was recorded
+                since then always answers.
+            former_key: another key of the same call, used when there is no record under its own;
+                the record keeps the key that it has.
         """
-        return await self._write(
-            lambda connection, now: rows.claim(
-                connection,
-                now,
+        keys = [call.call_key] if former_key is None else [call.call_key, former_key]
+        return await self._claiming(
+            keys,
+            owner,
+            self._write(
+                calls.claim,
+                self._worker,
                 call,
                 owner=owner,
-                lease=lease,
                 duplicate_window=duplicate_window,
                 answers_for=answers_for,
-            )
+                asked_at=asked_at,
+                former_key=former_key,
+            ),
         )
 
-    async def take(self, call_key: str, *, owner: str, lease: float) -> CallRecord | None:
-        """Lease a call that someone left unfinished; `None` when it is held, finished or absent."""
-        return await self._write(
-            lambda connection, now: rows.take(connection, now, call_key, owner, lease)
-        )
+    async def take(self, call_key: str, *, owner: str) -> CallRecord | None:
+        """Work on a call that someone left unfinished.
 
-    async def renew(self, call_key: str, *, owner: str, lease: float) -> None:
-        """Keep the lease for `lease` seconds from now.
-
-        Raises:
-            LeaseLost: someone else has taken the call over, or the lease was dropped.
+        Returns:
+            its record; `None` when it is absent, has ended, or belongs to a live worker.
         """
-        await self._write(
-            lambda connection, now: rows.renew(connection, now, call_key, owner, lease)
-        )
+        taking = self._write(calls.take, self._worker, call_key, owner)
+        return await self._claiming([call_key], owner, taking)
+
+    async def holds(self, call_key: str, *, owner: str) -> bool:
+        """Tell whether a call is still the owner's."""
+        return await self._read(calls.holds, call_key, owner)
 
     async def release(self, call_key: str, *, owner: str) -> None:
-        """Drop the lease and keep the state; nothing happens when the lease is not the owner's."""
-        await self._record(lambda connection, _now: rows.release(connection, call_key, owner))
+        """Give a call back and keep its state; nothing happens when it is not the owner's.
 
-    # Steps: each raises LeaseLost or IllegalMoveError, and then nothing has changed
+        A release that could not be written is repeated with the next heartbeats.
+        """
+        await asyncio.shield(asyncio.wrap_future(self._release(call_key, owner)))
 
-    async def quoted(
+    # Steps
+
+    async def move(
         self,
         call_key: str,
         *,
         owner: str,
-        quote: dict[str, Any],
-        quote_id: str | None,
-        quote_expires_at: float | None,
-        request: dict[str, Any] | None = None,
-        numbers: tuple[str, ...] | None = None,
-    ) -> CallRecord:
-        """Record the price; from `claimed`, or from `quoted` for a fresh quote.
+        to: CallState,
+        **columns: Any,  # noqa: ANN401 - values of the columns of `calls`
+    ) -> CallRecord | None:
+        """Take a call to its next state and write columns of its record with it.
 
-        A request and numbers that a person has edited since the claim replace the claimed ones.
+        `quoted` may replace the request and its numbers. `placed` again with the same request id
+        only replaces the placement. `refused` frees the reservation and removes the signed bytes.
+        After `done`, `declined`, `edited`, `refused` and `unknown` the call is nobody's.
+
+        Returns:
+            the record; `None` when the call is not the owner's any more: then nothing was written.
+
+        Raises:
+            IllegalMoveError: the state of the call does not allow the step.
+            TypeError: the step does not write one of the columns.
+            ValueError: `charged` is not an amount of money.
         """
-        values: dict[str, Any] = {
-            "quote": to_json(quote),
-            "quote_id": quote_id,
-            "quote_expires_at": quote_expires_at,
-        }
-        if request is not None:
-            values["request"] = to_json(request)
-        return await self._write(
-            lambda connection, now: rows.quote(connection, now, call_key, owner, values, numbers)
+        if to not in calls.WRITES or columns.keys() - calls.WRITES[to]:
+            raise TypeError(f"move to {to} can't write {', '.join(sorted(columns)) or 'anything'}")
+        if columns.get("charged") is not None:
+            columns["charged"] = whole_micros(columns["charged"])
+        moving = self._submit(
+            partial(self._worker.stepped, (call_key, owner)),
+            calls.move,
+            call_key,
+            owner,
+            to,
+            columns,
         )
+        waiting = asyncio.wrap_future(moving)
+        # What has happened has happened: it is written down even if nobody waits any more.
+        return await (waiting if to in _PLANS else asyncio.shield(waiting))
 
-    async def signed(
+    async def sign(
         self,
         call_key: str,
         *,
         owner: str,
         payment: str | None,
-        quote_id: str | None,
         valid_before: float | None,
         amount: Decimal,
         limits: SpendLimits,
-    ) -> CallRecord:
-        """Store the exact signed bytes and reserve their amount; from `claimed` or `quoted`.
+    ) -> CallRecord | Guard | None:
+        """Store the exact signed bytes and reserve their amount.
 
-        Return from this is the permission to send. The guards are asked again, since two keys may
+        A record in return is the permission to send. The guards are asked again, since two keys may
         have passed `claim` together.
 
         Args:
             call_key: the call.
-            owner: the holder of its lease.
+            owner: whose it is.
             payment: the payment header to send; `None` when nothing is signed.
-            quote_id: the quote that it pays for.
             valid_before: when the authorization ends, in epoch seconds.
             amount: US dollars; a fraction of a micro-dollar counts as a whole one.
             limits: what may not be passed.
 
+        Returns:
+            the record; or the guard that does not allow it; or `None` when the call is not the
+            owner's any more. Only in the first case was anything written.
+
         Raises:
-            DuplicateCall: another key is, or just was, the same call.
-            NumberBusy: another call of ours is on one of the numbers.
-            SpendLimitReached: the day's money does not reach.
-            NumberLimitReached: a number was called often enough today.
-            NumberSuppressed: somebody there has asked not to be called.
+            IllegalMoveError: the state of the call does not allow it.
+            ValueError: the amount is not an amount of money.
         """
-        reserved = to_micro(amount)
-        values = {
+        columns = {
             "payment": payment,
-            "quote_id": quote_id,
             "valid_before": valid_before,
-            "reserved": reserved,
+            "reserved": whole_micros(amount),
         }
-        return await self._write(
-            lambda connection, now: rows.sign(connection, now, call_key, owner, values, limits)
+        signing = self._submit(
+            partial(self._worker.stepped, (call_key, owner)),
+            calls.sign,
+            call_key,
+            owner,
+            columns,
+            limits,
         )
+        return await asyncio.wrap_future(signing)
 
-    async def placed(
-        self, call_key: str, *, owner: str, request_id: str, receipt_id: str | None = None
-    ) -> CallRecord:
-        """Record that the service accepted the call; again with the same request id is fine."""
-        return await self._record(
-            lambda connection, now: rows.place(
-                connection, now, call_key, owner, request_id, receipt_id
-            )
-        )
+    # Questions to people
 
-    async def done(
-        self,
-        call_key: str,
-        *,
-        owner: str,
-        job: dict[str, Any],
-        answered: bool | None,
-        charged: Decimal | None = None,
-    ) -> CallRecord:
-        """Store the outcome and drop the lease; from `placed`."""
-        values = {
-            "job": to_json(job),
-            "answered": answered,
-            "charged": None if charged is None else to_micro(charged),
-        }
-        return await self._record(
-            lambda connection, now: rows.move(connection, now, call_key, owner, "done", values)
-        )
+    async def ask(self, question: AskedQuestion, *, owner: str) -> CallRecord | None:
+        """Record a question before it is asked, and that its call waits for the answer.
 
-    async def refused(self, call_key: str, *, owner: str, error_code: str) -> CallRecord:
-        """Record that nothing was or can be charged; frees the reservation, drops the lease.
+        Returns:
+            the call's record; `None` when the call is not the owner's any more.
 
-        From any state before `placed`, and from `unknown`.
+        Raises:
+            IllegalMoveError: the state of the call does not allow a question.
         """
-        values = {"error_code": error_code, "payment": None, "valid_before": None, "reserved": 0}
-        return await self._record(
-            lambda connection, now: rows.move(connection, now, call_key, owner, "refused", values)
+        asking = self._submit(
+            partial(self._worker.stepped, (question.call_key, owner)),
+            questions.ask,
+            question,
+            owner,
         )
+        return await asyncio.wrap_future(asking)
 
-    async def unknown(self, call_key: str, *, owner: str, error_code: str) -> CallRecord:
-        """Record that nobody can know yet; keeps the reservation and the bytes, drops the lease.
+    async def questions(self, call_key: str) -> tuple[AskedQuestion, ...]:
+        """Return the questions about a call, by number."""
+        return await self._read(questions.of_call, call_key)
 
-        From `signed`, or from `unknown` when it still can't be known.
-        """
-        values = {"error_code": error_code}
-        return await self._record(
-            lambda connection, now: rows.move(connection, now, call_key, owner, "unknown", values)
-        )
+    async def questions_of(
+        self, question_ids: Sequence[str], thread: str
+    ) -> tuple[AskedQuestion, ...]:
+        """Return those of the questions that were asked in a thread, oldest first."""
+        return await self._read(questions.of_thread, question_ids, thread)
+
+    async def answer(self, question_id: str, answer: dict[str, Any]) -> bool:
+        """Record the answer to a question; `False` when it has one, which stays."""
+        return await asyncio.shield(self._write(questions.answer, question_id, answer))
+
+    async def note(
+        self, question_id: str, *, bare_ok: bool | None = None, note: str | None = None
+    ) -> None:
+        """Record how a question is to be asked again; what is `None` stays as it is."""
+        await self._write(questions.note, question_id, bare_ok, note)
 
     # Reading
 
     async def read(self, call_key: str) -> CallRecord | None:
-        """The call of this key."""
-        return await self._read(lambda connection, _now: rows.read(connection, call_key))
+        """Return the call of this key."""
+        return await self._read(calls.read, call_key)
 
     async def find(self, request_id: str) -> CallRecord | None:
-        """The call that the service knows by this id."""
-        return await self._read(lambda connection, _now: rows.find(connection, request_id))
+        """Return the call that the service knows by this id."""
+        return await self._read(calls.find, request_id)
 
     async def recent(self, *, limit: int = 50, tenant: str | None = None) -> list[CallRecord]:
-        """The latest calls, newest first; of every tenant by default."""
-        return await self._read(lambda connection, _now: rows.recent(connection, limit, tenant))
+        """Return the latest calls, newest first; of every tenant by default."""
+        return await self._read(calls.recent, limit, tenant)
 
     async def unfinished(
         self, *, account: str | None = None, base_url: str | None = None
     ) -> list[CallRecord]:
-        """Calls that were signed, placed or left unknown and that nobody works on, oldest first."""
-        return await self._read(
-            lambda connection, now: rows.unfinished(connection, now, account, base_url)
-        )
+        """Return signed, placed and unknown calls that no live worker has, oldest first."""
+        return await self._read(calls.unfinished, self._worker, account, base_url)
 
     async def spent(self, *, account: str, tenant: str, seconds: float = 86400) -> Decimal:
-        """US dollars charged or reserved in the last `seconds`."""
-        return await self._read(
-            lambda connection, now: rows.spent(connection, account, tenant, now - seconds)
-        )
+        """Return the US dollars charged or reserved in the last `seconds`."""
+        return await self._read(calls.spent, account, tenant, seconds)
 
     # People who do not want to be called
 
     async def suppress(self, numbers: Sequence[str], reason: str) -> None:
         """Refuse these numbers from now on, to everyone who shares the journal."""
-        await self._record(
-            lambda connection, now: suppressions.suppress(connection, now, numbers, reason)
-        )
+        await asyncio.shield(self._write(suppressions.suppress, numbers, reason))
 
     async def unsuppress(self, number: str) -> bool:
-        """Allow a number again; whether it was listed."""
-        return await self._write(
-            lambda connection, _now: suppressions.unsuppress(connection, number)
-        )
+        """Allow a number again; return whether it was listed."""
+        return await self._write(suppressions.unsuppress, number)
 
     async def suppressed(self, numbers: Sequence[str]) -> tuple[str, ...]:
-        """Those of the numbers that are not to be called."""
-        return await self._read(
-            lambda connection, _now: suppressions.suppressed(connection, numbers)
-        )
+        """Return those of the numbers that are not to be called."""
+        return await self._read(suppressions.suppressed, numbers)
 
     async def suppressions(self) -> list[Suppression]:
-        """Every number that is not to be called, newest first."""
-        return await self._read(lambda connection, _now: suppressions.listed(connection))
+        """Return every number that is not to be called, newest first."""
+        return await self._read(suppressions.listed)
 
     # Housekeeping
 
     async def forget(self, older_than: float) -> int:
         """Remove what was said and to whom from calls that ended `older_than` seconds ago.
 
-        Requests, numbers, quotes, payments and outcomes go; states, times and amounts stay. Until
-        a call is a day old, keyed hashes of its numbers stay too, so that forgetting makes no room
-        under a daily limit.
+        Requests, numbers, offers, questions, payments and outcomes go; states, times and amounts
+        stay. Until a call is a day old, keyed hashes of its numbers stay too, so that forgetting
+        makes no room under a daily limit.
 
         Returns:
             how many calls were forgotten.
         """
-        return await self._write(lambda connection, now: rows.forget(connection, now, older_than))
+        return await self._write(forgetting.forget, older_than)
 
     async def aclose(self) -> None:
         """Finish what is queued and close the connection; the journal can't be used afterwards."""
         await asyncio.wrap_future(self._writer.stop())
 
     def _start(self) -> None:
-        self._writer = JournalWriter(self._store)
+        self._worker = Worker(self._heartbeat, self._dead_after)
+        self._writer = JournalWriter(self._store, self._worker)
         self._at_exit = weakref.finalize(self, self._writer.stop_at_exit)
 
     def _start_in_fork(self) -> None:
@@ -341,16 +369,44 @@ class CallJournal:
         if closed:
             self._writer.stop()
 
-    async def _read(self, operation: Callable[[Connection, float], T]) -> T:
-        return await asyncio.wrap_future(self._writer.submit(operation, writing=False))
+    async def _claiming(self, keys: list[str], owner: str, claiming: asyncio.Future[T]) -> T:
+        try:
+            return await claiming
+        except BaseException:
+            # Nobody hears that the claim was granted: give it back.
+            with suppress(JournalUnavailableError):
+                for key in keys:
+                    self._release(key, owner)
+            raise
 
-    async def _write(self, operation: Callable[[Connection, float], T]) -> T:
-        return await asyncio.wrap_future(self._writer.submit(operation, writing=True))
+    def _release(self, call_key: str, owner: str) -> Future[None]:
+        then = partial(self._worker.released, (call_key, owner))
+        return self._submit(then, workers.release, call_key, owner)
 
-    async def _record(self, operation: Callable[[Connection, float], T]) -> T:
-        # What has happened has happened: it is written down even if nobody waits any more.
-        return await asyncio.shield(
-            asyncio.wrap_future(self._writer.submit(operation, writing=True))
+    def _read(
+        self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]:
+        reading = self._writer.submit(
+            lambda connection, now: operation(connection, now, *args, **kwargs), writing=False
+        )
+        return asyncio.wrap_future(reading)
+
+    def _write(
+        self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]:
+        return asyncio.wrap_future(self._submit(None, operation, *args, **kwargs))
+
+    def _submit(
+        self,
+        then: Callable[[Future[T]], None] | None,
+        operation: Operation[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Future[T]:
+        return self._writer.submit(
+            lambda connection, now: operation(connection, now, *args, **kwargs),
+            writing=True,
+            then=then,
         )
 
 

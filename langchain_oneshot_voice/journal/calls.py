@@ -1,134 +1,129 @@
 """The life of a call's row: every claim, step and reading, each inside a given transaction.
 
 A function here gets a connection that is in a transaction, and the journal's clock; a writing one
-may rely on being the only writer. It checks first and writes last, and each write names what it
-relies on (whose lease, which state), so that a write that should not happen changes no row.
+may rely on being the only writer. A step names the owner and the state that it relies on in its
+`WHERE`: a worker that comes late changes nothing.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Update, and_, bindparam, or_, select
+from sqlalchemy import Connection, bindparam, select
 
-from langchain_oneshot_voice.journal import guards
+from langchain_oneshot_voice.journal import guards, spend
 from langchain_oneshot_voice.journal.records import (
     CallRecord,
-    CallState,
     Claim,
+    Guard,
     IllegalMoveError,
-    LeaseLost,
     NewCall,
     SpendLimits,
 )
-from langchain_oneshot_voice.journal.schema import (
-    call_numbers,
-    calls,
-    committed_at,
-    to_dollars,
-    to_json,
-    to_record,
-)
+from langchain_oneshot_voice.journal.schema import call_numbers, calls, record_columns
+from langchain_oneshot_voice.journal.states import ENDED, FOLLOWS, UNSETTLED, CallState
+from langchain_oneshot_voice.journal.workers import Worker
 
-_FROM: Mapping[CallState, frozenset[CallState]] = {
-    "claimed": frozenset({"refused"}),
-    "quoted": frozenset({"claimed", "quoted"}),
-    "signed": frozenset({"claimed", "quoted"}),
-    # A service may place a call at the first leg already; credits, for one, need no signature.
-    "placed": frozenset({"claimed", "quoted", "signed", "unknown"}),
-    "done": frozenset({"placed"}),
-    "refused": frozenset({"claimed", "quoted", "signed", "unknown"}),
-    "unknown": frozenset({"signed", "unknown"}),
+WRITES: Mapping[CallState, frozenset[str]] = {
+    "quoted": frozenset({"offer", "approval_id", "request", "numbers"}),
+    "asking": frozenset(),
+    "placed": frozenset({"request_id", "placement"}),
+    "done": frozenset({"job", "answered", "charged"}),
+    "declined": frozenset({"error_code"}),
+    "edited": frozenset({"edited_to"}),
+    "refused": frozenset({"error_code"}),
+    "unknown": frozenset({"error_code"}),
 }
-"""What each state may follow."""
+"""The columns that `move` may write with a step; `FOLLOWS` says which states it may follow.
 
-_LEAVES: frozenset[CallState] = frozenset({"done", "refused", "unknown"})
-"""States in which there is nothing to do for whoever works on the call."""
+Only `sign` takes a call to `signed`, since guards may not allow it.
+"""
 
-_NO_LEASE: Mapping[str, None] = {"lease_owner": None, "lease_until": None}
+_DROPS: frozenset[CallState] = ENDED | {"refused", "unknown"}
+"""States in which nobody works on the call."""
 
+_ALSO: Mapping[CallState, Mapping[str, Any]] = {
+    "placed": {"error_code": None},
+    "refused": {"payment": None, "valid_before": None, "reserved": Decimal(0)},
+}
+"""What a step to a state writes besides."""
+
+_STAMPS: Mapping[CallState, str] = {"signed": "signed_at", "placed": "placed_at"}
+_FREE: Mapping[str, None] = {"owner": None, "worker": None}
 _FRESH: Mapping[str, Any] = {
-    column.name: 0 if column.name == "reserved" else None
+    column.name: Decimal(0) if column.name == "reserved" else None
     for column in calls.columns
     if column.nullable or column.name == "reserved"
 }
 """What a call has when nothing has happened to it yet."""
 
 # Statements are built once: building one costs as much as running it.
-_BY_KEY = select(calls).where(calls.c.call_key == bindparam("key"))
+_SELECT = select(*record_columns)
+_BY_KEY = _SELECT.where(calls.c.call_key == bindparam("key"))
 _BY_REQUEST_ID = (
-    select(calls)
-    .where(calls.c.request_id == bindparam("request_id"))
+    _SELECT.where(calls.c.request_id == bindparam("request_id"))
     .order_by(calls.c.created_at.desc())
     .limit(1)
 )
-_UPDATE = calls.update().where(calls.c.call_key == bindparam("key"))
-_UPDATE_OWNED = _UPDATE.where(calls.c.lease_owner == bindparam("owner"))
-_MOVE: Mapping[CallState, Update] = {
-    state: _UPDATE_OWNED.where(calls.c.state.in_(prior)) for state, prior in _FROM.items()
-}
 _INSERT = calls.insert()
+_FROM = calls.update().where(
+    calls.c.call_key == bindparam("key"), calls.c.state == bindparam("known_state")
+)
+_STEP = _FROM.where(calls.c.owner == bindparam("run"))
 _INSERT_NUMBER = call_numbers.insert()
-_DELETE_NUMBERS = call_numbers.delete().where(call_numbers.c.call_key == bindparam("key"))
+_ITS_NUMBERS = call_numbers.c.call_key == bindparam("key")
+_DELETE_NUMBERS = call_numbers.delete().where(_ITS_NUMBERS)
+_UPDATE_NUMBERS = call_numbers.update().where(_ITS_NUMBERS)
 
 
-def claim(
+def claim(  # noqa: PLR0913 - the arguments of `CallJournal.claim`
     connection: Connection,
     now: float,
+    worker: Worker,
     call: NewCall,
     *,
     owner: str,
-    lease: float,
     duplicate_window: float,
     answers_for: float | None,
+    asked_at: float | None,
+    former_key: str | None,
 ) -> Claim:
     """Decide who works on a call; see `CallJournal.claim`."""
-    known = read(connection, call.call_key)
-    if known is not None and known.state == "done":
-        if answers_for is None or known.updated_at > now - answers_for:
-            return Claim("finished", known)
-        _retire(connection, call.call_key)
+    known = read(connection, now, call.call_key)
+    if known is None and former_key is not None:
+        known = read(connection, now, former_key)
+    for key in (call.call_key, former_key or ""):
+        worker.held.discard((key, owner))  # until this claim is granted
+    if known is not None and known.state in ENDED:
+        if _answers(known, now, answers_for, asked_at):
+            return Claim("finished", known, now)
+        _retire(connection, known)
         known = None
-    if known is not None and _held(known, now) and known.lease_owner != owner:
-        return Claim("held", known)
-    if known is None or known.state == "refused":
-        duplicate = guards.find_duplicate(connection, now, call, duplicate_window)
-        if duplicate is not None:
-            return Claim("duplicate", duplicate)
-        busy = guards.find_busy(connection, now, call)
-        if busy is not None:
-            return Claim("number_busy", busy)
-        _begin(connection, now, call, attempt=1 if known is None else known.attempt + 1)
-    _lease(connection, call.call_key, owner, now + lease)
-    return Claim("mine", _known(connection, call.call_key))
+    if known is not None and known.owner != owner and worker.holds(connection, now, known):
+        return Claim("held", known, now)
+    if known is not None and known.state != "refused":
+        return Claim("mine", _hold(connection, now, worker, known, owner), now)
+    if duplicate := guards.find_duplicate(connection, now, call, duplicate_window):
+        return Claim("duplicate", duplicate, now)
+    if busy := guards.find_busy(connection, now, call):
+        return Claim("number_busy", busy, now)
+    return Claim("mine", _begin(connection, now, worker, call, known, owner), now)
 
 
 def take(
-    connection: Connection, now: float, call_key: str, owner: str, lease: float
+    connection: Connection, now: float, worker: Worker, call_key: str, owner: str
 ) -> CallRecord | None:
-    """Lease a call that someone left unfinished."""
-    known = read(connection, call_key)
-    if known is None or known.state in ("done", "refused") or _held(known, now):
+    """Work on a call that someone left unfinished."""
+    known = read(connection, now, call_key)
+    if known is None or known.state in ENDED or known.state == "refused":
         return None
-    _lease(connection, call_key, owner, now + lease)
-    return _known(connection, call_key)
-
-
-def renew(connection: Connection, now: float, call_key: str, owner: str, lease: float) -> None:
-    """Move the end of the owner's lease."""
-    renewed = connection.execute(
-        _UPDATE_OWNED, {"key": call_key, "owner": owner, "lease_until": now + lease}
-    )
-    if renewed.rowcount != 1:
-        raise LeaseLost(call_key, owner)
-
-
-def release(connection: Connection, call_key: str, owner: str) -> None:
-    """Drop the owner's lease, if there is one."""
-    connection.execute(_UPDATE_OWNED, {"key": call_key, "owner": owner, **_NO_LEASE})
+    if worker.holds(connection, now, known):
+        return None
+    return _hold(connection, now, worker, known, owner)
 
 
 def move(
@@ -136,33 +131,17 @@ def move(
     now: float,
     call_key: str,
     owner: str,
-    state: CallState,
-    values: Mapping[str, Any],
-) -> CallRecord:
-    """Take a call to its next state, if the lease is the owner's and the step is legal."""
-    lease = _NO_LEASE if state in _LEAVES else {}
-    terms = {"key": call_key, "owner": owner, "state": state, "updated_at": now}
-    moved = connection.execute(_MOVE[state], {**terms, **values, **lease})
-    if moved.rowcount != 1:
-        raise _why_not(connection, call_key, owner, state)
-    return _known(connection, call_key)
-
-
-def quote(
-    connection: Connection,
-    now: float,
-    call_key: str,
-    owner: str,
-    values: Mapping[str, Any],
-    numbers: tuple[str, ...] | None,
-) -> CallRecord:
-    """Store a quote, and the numbers that it is for where they have changed."""
-    if numbers is None:
-        return move(connection, now, call_key, owner, "quoted", values)
-    named = {**values, "numbers": to_json(numbers)}
-    known = move(connection, now, call_key, owner, "quoted", named)
-    _name_numbers(connection, call_key, numbers)
-    return known
+    to: CallState,
+    columns: Mapping[str, Any],
+) -> CallRecord | None:
+    """Take a call to its next state, if it is the owner's and the step is legal."""
+    known = read(connection, now, call_key)
+    if known is None or known.owner != owner:
+        return None
+    if to == "placed" == known.state and columns.get("request_id") == known.request_id:
+        return _write(connection, known, columns)
+    _allow(known, to)
+    return _step(connection, now, known, to, columns)
 
 
 def sign(
@@ -170,176 +149,179 @@ def sign(
     now: float,
     call_key: str,
     owner: str,
-    values: Mapping[str, Any],
+    columns: Mapping[str, Any],
     limits: SpendLimits,
-) -> CallRecord:
-    """Store the signed bytes and reserve their amount, if no guard says no."""
-    known = read(connection, call_key)
-    if known is None or known.lease_owner != owner or known.state not in _FROM["signed"]:
-        raise _why_not(connection, call_key, owner, "signed")
-    guards.check(connection, now, known, values["reserved"], limits)
-    return move(connection, now, call_key, owner, "signed", {**values, "signed_at": now})
+) -> CallRecord | Guard | None:
+    """Store the signed bytes and reserve their amount, if every guard allows it."""
+    known = read(connection, now, call_key)
+    if known is None or known.owner != owner:
+        return None
+    _allow(known, "signed")
+    guard = guards.check(connection, now, known, columns["reserved"], limits)
+    return guard or _step(connection, now, known, "signed", columns)
 
 
-def place(
-    connection: Connection,
-    now: float,
-    call_key: str,
-    owner: str,
-    request_id: str,
-    receipt_id: str | None,
-) -> CallRecord:
-    """Store the service's id of the call; a second time with the same id changes nothing else."""
-    values: dict[str, Any] = {"request_id": request_id, "error_code": None}
-    if receipt_id is not None:
-        values["receipt_id"] = receipt_id
-    try:
-        return move(connection, now, call_key, owner, "placed", {**values, "placed_at": now})
-    except IllegalMoveError:
-        known = _known(connection, call_key)
-        if known.state != "placed" or known.request_id != request_id:
-            raise
-    connection.execute(_UPDATE_OWNED, {"key": call_key, "owner": owner, **values})
-    return _known(connection, call_key)
+def holds(connection: Connection, now: float, call_key: str, owner: str) -> bool:
+    """Tell whether a call is the owner's."""
+    known = read(connection, now, call_key)
+    return known is not None and known.owner == owner
 
 
-def read(connection: Connection, call_key: str) -> CallRecord | None:
-    """The call of this key."""
+def read(connection: Connection, _now: float, call_key: str) -> CallRecord | None:
+    """Return the call of this key."""
     row = connection.execute(_BY_KEY, {"key": call_key}).first()
-    return None if row is None else to_record(row)
+    return None if row is None else CallRecord(**row._mapping)  # noqa: SLF001 - its public name
 
 
-def find(connection: Connection, request_id: str) -> CallRecord | None:
-    """The call that the service knows by this id; the latest, should there be several."""
+def find(connection: Connection, _now: float, request_id: str) -> CallRecord | None:
+    """Return the call that the service knows by this id; the latest, should there be several."""
     row = connection.execute(_BY_REQUEST_ID, {"request_id": request_id}).first()
-    return None if row is None else to_record(row)
+    return None if row is None else CallRecord(**row._mapping)  # noqa: SLF001 - its public name
 
 
-def recent(connection: Connection, limit: int, tenant: str | None) -> list[CallRecord]:
-    """The latest calls, newest first."""
-    query = select(calls).order_by(calls.c.created_at.desc(), calls.c.call_key).limit(limit)
+def recent(connection: Connection, _now: float, limit: int, tenant: str | None) -> list[CallRecord]:
+    """Return the latest calls, newest first."""
+    query = _SELECT.order_by(calls.c.created_at.desc(), calls.c.call_key).limit(limit)
     if tenant is not None:
         query = query.where(calls.c.tenant == tenant)
-    return [to_record(row) for row in connection.execute(query)]
+    return [CallRecord(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - its public name
 
 
 def unfinished(
-    connection: Connection, now: float, account: str | None, base_url: str | None
+    connection: Connection, now: float, worker: Worker, account: str | None, base_url: str | None
 ) -> list[CallRecord]:
-    """Calls that may have cost money, have no outcome, and that nobody works on."""
-    free = or_(calls.c.lease_owner.is_(None), calls.c.lease_until <= now)
-    query = select(calls).where(calls.c.state.in_(guards.UNSETTLED), free)
+    """Return calls that may have cost money, have no end, and that no live worker has."""
+    query = _SELECT.where(calls.c.state.in_(sorted(UNSETTLED))).order_by(calls.c.updated_at)
     if account is not None:
         query = query.where(calls.c.account == account)
     if base_url is not None:
         query = query.where(calls.c.base_url == base_url)
-    return [to_record(row) for row in connection.execute(query.order_by(calls.c.updated_at))]
+    found = [CallRecord(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - its public name
+    return [call for call in found if not worker.holds(connection, now, call)]
 
 
-def spent(connection: Connection, account: str, tenant: str, since: float) -> Decimal:
-    """US dollars charged or reserved since then."""
-    return to_dollars(guards.total_spent(connection, account, tenant, since))
+def spent(connection: Connection, now: float, account: str, tenant: str, seconds: float) -> Decimal:
+    """Return the US dollars charged or reserved in the last `seconds`."""
+    return spend.total(connection, account, tenant, now - seconds)
 
 
-def forget(connection: Connection, now: float, older_than: float) -> int:
-    """Scrub calls that ended long enough ago; what a daily limit needs stays for the day."""
-    scrubbed = connection.execute(
-        calls.update()
-        .where(
-            calls.c.state.in_(("done", "refused")),
-            calls.c.forgotten_at.is_(None),
-            calls.c.updated_at < now - older_than,
-        )
-        .values(
-            numbers="[]",
-            request="{}",
-            quote=None,
-            quote_id=None,
-            payment=None,
-            job=None,
-            forgotten_at=now,
-        )
-    )
-    forgotten = calls.c.forgotten_at.is_not(None)
-    counted = and_(forgotten, calls.c.state == "done", committed_at > now - guards.DAY_SECONDS)
-    past = and_(
-        forgotten, or_(calls.c.state == "refused", committed_at <= now - guards.DAY_SECONDS)
-    )
-    connection.execute(
-        call_numbers.delete().where(
-            call_numbers.c.call_key.in_(select(calls.c.call_key).where(past))
-        )
-    )
-    connection.execute(calls.update().where(past).values(fingerprint=""))
-    named = connection.execute(
-        select(call_numbers.c.number)
-        .distinct()
-        .join(calls, calls.c.call_key == call_numbers.c.call_key)
-        .where(counted, call_numbers.c.number.not_like("#%"))
-    ).scalars()
-    for number in named.all():
-        connection.execute(
-            call_numbers.update()
-            .where(
-                call_numbers.c.number == number,
-                call_numbers.c.call_key.in_(select(calls.c.call_key).where(counted)),
-            )
-            .values(number=guards.number_tag(connection, number))
-        )
-    return scrubbed.rowcount
+def _answers(
+    known: CallRecord, now: float, answers_for: float | None, asked_at: float | None
+) -> bool:
+    """Tell whether an ended call still answers its key."""
+    if answers_for is None or known.updated_at > now - answers_for:
+        return True
+    # The clock was set back when the run began after now: then the times can't be compared.
+    return asked_at is not None and (known.updated_at >= asked_at or asked_at > now)
 
 
-def _held(known: CallRecord, now: float) -> bool:
-    return known.lease_until is not None and known.lease_until > now
+def _allow(known: CallRecord, to: CallState) -> None:
+    if to not in FOLLOWS[known.state]:
+        raise IllegalMoveError(known.call_key, known.state, to)
 
 
-def _known(connection: Connection, call_key: str) -> CallRecord:
-    return to_record(connection.execute(_BY_KEY, {"key": call_key}).one())
+def _step(
+    connection: Connection,
+    now: float,
+    known: CallRecord,
+    to: CallState,
+    columns: Mapping[str, Any],
+) -> CallRecord:
+    values = {**columns, **_ALSO.get(to, {}), "state": to, "updated_at": now}
+    if to in _STAMPS:
+        values[_STAMPS[to]] = now
+    if to in _DROPS:
+        values |= _FREE
+    moved = _write(connection, known, values)
+    if "numbers" in columns:
+        connection.execute(_DELETE_NUMBERS, {"key": moved.call_key})
+        _insert_numbers(connection, moved)
+    elif (stamps := _number_stamps(moved)) != _number_stamps(known):
+        connection.execute(_UPDATE_NUMBERS, {"key": moved.call_key, **stamps})
+    spend.count(connection, known, moved)
+    return moved
 
 
-def _why_not(
-    connection: Connection, call_key: str, owner: str, state: CallState
-) -> LeaseLost | IllegalMoveError:
-    known = read(connection, call_key)
-    if known is None or known.lease_owner != owner:
-        return LeaseLost(call_key, owner)
-    return IllegalMoveError(call_key, known.state, state)
+def _write(connection: Connection, known: CallRecord, values: Mapping[str, Any]) -> CallRecord:
+    terms = {"key": known.call_key, "known_state": known.state, "run": known.owner}
+    connection.execute(_STEP, {**terms, **values})
+    return _stored(connection, known.call_key)
 
 
-def _lease(connection: Connection, call_key: str, owner: str, until: float) -> None:
-    terms = {"key": call_key, "lease_owner": owner, "lease_until": until}
-    connection.execute(_UPDATE, terms)
+def _hold(
+    connection: Connection, now: float, worker: Worker, known: CallRecord, owner: str
+) -> CallRecord:
+    terms = {"key": known.call_key, "known_state": known.state}
+    connection.execute(_FROM, {**terms, "owner": owner, "worker": worker.name})
+    return _held(connection, now, worker, known.call_key, owner)
 
 
-def _retire(connection: Connection, call_key: str) -> None:
-    aside = f"{call_key}~{secrets.token_hex(8)}"
-    connection.execute(_UPDATE, {"key": call_key, "call_key": aside})
-
-
-def _begin(connection: Connection, now: float, call: NewCall, *, attempt: int) -> None:
+def _begin(
+    connection: Connection,
+    now: float,
+    worker: Worker,
+    call: NewCall,
+    refused: CallRecord | None,
+    owner: str,
+) -> CallRecord:
+    """Begin a call, or a new attempt at a refused one."""
     values = {
         **_FRESH,
+        **asdict(call),
         "state": "claimed",
-        "account": call.account,
-        "tenant": call.tenant,
-        "base_url": call.base_url,
-        "numbers": to_json(call.numbers),
-        "fingerprint": call.fingerprint,
-        "request": to_json(call.request),
-        "attempt": attempt,
+        "owner": owner,
+        "worker": worker.name,
         "updated_at": now,
     }
-    if attempt == 1:
-        new = {"call_key": call.call_key, "created_at": now}
-        connection.execute(_INSERT, {**new, **values})
+    if refused is None:
+        key = call.call_key
+        connection.execute(_INSERT, {**values, "attempt": 1, "created_at": now})
     else:
-        connection.execute(_UPDATE, {"key": call.call_key, **values})
-    _name_numbers(connection, call.call_key, call.numbers)
+        key = refused.call_key
+        terms = {"key": key, "known_state": refused.state}
+        attempt = {"call_key": key, "attempt": refused.attempt + 1}
+        connection.execute(_FROM, {**values, **attempt, **terms})
+        connection.execute(_DELETE_NUMBERS, {"key": key})
+    begun = _held(connection, now, worker, key, owner)
+    _insert_numbers(connection, begun)
+    return begun
 
 
-def _name_numbers(connection: Connection, call_key: str, numbers: tuple[str, ...]) -> None:
-    connection.execute(_DELETE_NUMBERS, {"key": call_key})
+def _held(
+    connection: Connection, now: float, worker: Worker, call_key: str, owner: str
+) -> CallRecord:
+    worker.beat(connection, now)
+    worker.held.add((call_key, owner))
+    worker.unreleased.discard((call_key, owner))
+    return _stored(connection, call_key)
+
+
+def _retire(connection: Connection, known: CallRecord) -> None:
+    """Rename an ended call; its numbers and questions follow."""
+    aside = f"{known.call_key}~{secrets.token_hex(8)}"
+    terms = {"key": known.call_key, "known_state": known.state}
+    connection.execute(_FROM, {**terms, "call_key": aside})
+
+
+def _stored(connection: Connection, call_key: str) -> CallRecord:
+    row = connection.execute(_BY_KEY, {"key": call_key}).one()
+    return CallRecord(**row._mapping)  # noqa: SLF001 - its public name
+
+
+def _number_stamps(call: CallRecord) -> dict[str, float | None]:
+    """Since when the call may be on its numbers' lines, and when it was counted for the day."""
+    unsettled = call.state in UNSETTLED
+    return {
+        # A late acceptance starts the clock of the line again, not that of the day.
+        "line_since": (call.placed_at or call.signed_at) if unsettled else None,
+        "committed_at": spend.commitment(call) if unsettled or call.state == "done" else None,
+    }
+
+
+def _insert_numbers(connection: Connection, call: CallRecord) -> None:
     # A number named twice is one number.
-    named = [{"call_key": call_key, "number": number} for number in dict.fromkeys(numbers)]
-    if named:
+    whose = {"call_key": call.call_key, "account": call.account, "tenant": call.tenant}
+    row = {**whose, **_number_stamps(call)}
+    if call.numbers:
+        named = [{**row, "number": number} for number in dict.fromkeys(call.numbers)]
         connection.execute(_INSERT_NUMBER, named)

@@ -1,23 +1,22 @@
-"""What stands in a call's way: a wish not to be called, a twin, a busy line, the day's limits.
+"""Why a call may have to wait: the do-not-call list, the same call, a busy line, the day's limits.
 
 Each guard looks at other rows only and is asked inside a writing transaction, where nothing can
-change between the question and what follows from it. What a limit *is* belongs to the policy; here
-it is only held.
+change between the question and what follows from it. The policy decides what the limits are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections import defaultdict
 from decimal import Decimal
-from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, func, or_, select
 
+from langchain_oneshot_voice.journal import spend
 from langchain_oneshot_voice.journal.records import (
     CallRecord,
     DuplicateCall,
+    Guard,
     NewCall,
     NumberBusy,
     NumberLimitReached,
@@ -28,11 +27,10 @@ from langchain_oneshot_voice.journal.records import (
 from langchain_oneshot_voice.journal.schema import (
     call_numbers,
     calls,
-    committed_at,
     journal_meta,
-    to_dollars,
-    to_record,
+    record_columns,
 )
+from langchain_oneshot_voice.journal.states import UNSETTLED
 from langchain_oneshot_voice.journal.suppressions import suppressed
 
 LINE_BUSY_SECONDS = 45 * 60.0
@@ -41,55 +39,55 @@ taken, thirty of talk, and a margin. After that no phone can be on it."""
 
 DAY_SECONDS = 24 * 60 * 60.0
 
-UNSETTLED = ("signed", "placed", "unknown")
-"""States in which money may move and the phone may ring."""
-
-SPENDING = (*UNSETTLED, "done")
-"""States whose money counts against the day's."""
-
-# A late acceptance starts the clock of the line again, not that of the spend.
-_line_since = func.coalesce(calls.c.placed_at, calls.c.signed_at)
-_cost = func.coalesce(calls.c.charged, calls.c.reserved)
-
 # Statements are built once: building one costs as much as running it.
-_UNDER_WAY = and_(calls.c.state.in_(UNSETTLED), _line_since > bindparam("line_since"))
-_JUST_ANSWERED = and_(
-    calls.c.state == "done",
-    calls.c.answered.is_(True),
-    calls.c.updated_at > bindparam("answered_since"),
-)
-_OTHERS = (
-    select(calls)
+_DUPLICATE = (
+    select(*record_columns)
     .where(
+        calls.c.fingerprint == bindparam("fingerprint"),
         calls.c.account == bindparam("account"),
+        calls.c.tenant == bindparam("tenant"),
         calls.c.base_url == bindparam("base_url"),
+        # Whatever makes it a duplicate is a change of its state since then.
+        calls.c.updated_at > bindparam("changed_since"),
         calls.c.call_key != bindparam("call_key"),
+        or_(
+            and_(
+                calls.c.state.in_(sorted(UNSETTLED)),
+                func.coalesce(calls.c.placed_at, calls.c.signed_at) > bindparam("line_since"),
+            ),
+            and_(
+                calls.c.state == "done",
+                calls.c.answered.is_(True),
+                calls.c.updated_at > bindparam("answered_since"),
+            ),
+        ),
     )
     .order_by(calls.c.updated_at.desc())
     .limit(1)
 )
-_DUPLICATE = _OTHERS.where(
-    calls.c.fingerprint == bindparam("fingerprint"),
-    calls.c.tenant == bindparam("tenant"),
-    or_(_UNDER_WAY, _JUST_ANSWERED),
-)
-_BUSY = _OTHERS.join(call_numbers, call_numbers.c.call_key == calls.c.call_key).where(
-    call_numbers.c.number.in_(bindparam("numbers", expanding=True)), _UNDER_WAY
-)
-_SPENDING = and_(
-    calls.c.account == bindparam("account"),
-    calls.c.tenant == bindparam("tenant"),
-    calls.c.state.in_(SPENDING),
-    committed_at > bindparam("since"),
-    calls.c.call_key != bindparam("call_key"),
-)
-_TOTAL = select(func.sum(_cost)).where(_SPENDING)
-_COSTS = select(committed_at, _cost).where(_SPENDING).order_by(committed_at)
-_CALLED = (
-    select(call_numbers.c.number, committed_at)
+_BUSY = (
+    select(*record_columns)
     .join(call_numbers, call_numbers.c.call_key == calls.c.call_key)
-    .where(_SPENDING, call_numbers.c.number.in_(bindparam("numbers", expanding=True)))
-    .order_by(committed_at)
+    .where(
+        call_numbers.c.number.in_(bindparam("numbers", expanding=True)),
+        call_numbers.c.line_since > bindparam("line_since"),
+        call_numbers.c.account == bindparam("account"),
+        calls.c.base_url == bindparam("base_url"),
+        calls.c.call_key != bindparam("call_key"),
+    )
+    .order_by(call_numbers.c.line_since.desc())
+    .limit(1)
+)
+_CALLED = (
+    select(call_numbers.c.committed_at)
+    .where(
+        call_numbers.c.number.in_(bindparam("names", expanding=True)),
+        call_numbers.c.committed_at > bindparam("since"),
+        call_numbers.c.account == bindparam("account"),
+        call_numbers.c.tenant == bindparam("tenant"),
+    )
+    .order_by(call_numbers.c.committed_at.desc())
+    .limit(bindparam("cap"))
 )
 _NUMBER_KEY = select(journal_meta.c.value).where(journal_meta.c.name == "number_key")
 
@@ -108,9 +106,10 @@ def find_duplicate(
         "fingerprint": call.fingerprint,
         "line_since": now - LINE_BUSY_SECONDS,
         "answered_since": now - window,
+        "changed_since": now - max(LINE_BUSY_SECONDS, window),
     }
     row = connection.execute(_DUPLICATE, terms).first()
-    return None if row is None else to_record(row)
+    return None if row is None else CallRecord(**row._mapping)  # noqa: SLF001 - its public name
 
 
 def find_busy(connection: Connection, now: float, call: NewCall | CallRecord) -> CallRecord | None:
@@ -123,36 +122,22 @@ def find_busy(connection: Connection, now: float, call: NewCall | CallRecord) ->
         "line_since": now - LINE_BUSY_SECONDS,
     }
     row = connection.execute(_BUSY, terms).first()
-    return None if row is None else to_record(row)
+    return None if row is None else CallRecord(**row._mapping)  # noqa: SLF001 - its public name
 
 
 def check(
-    connection: Connection, now: float, call: CallRecord, reserving: int, limits: SpendLimits
-) -> None:
-    """Ask every guard whether the call may be signed for this many micro-dollars.
-
-    Raises:
-        JournalRefusal: the first guard that says no.
-    """
-    unwelcome = suppressed(connection, call.numbers)
-    if unwelcome:
-        raise NumberSuppressed(unwelcome)
-    duplicate = find_duplicate(connection, now, call, limits.duplicate_window)
-    if duplicate is not None:
-        raise DuplicateCall(duplicate)
-    busy = find_busy(connection, now, call)
-    if busy is not None:
-        raise NumberBusy(busy)
-    if limits.max_cost_per_day is not None:
-        _check_spend(connection, now, call, reserving, limits.max_cost_per_day)
-    if limits.max_calls_per_number_per_day is not None:
-        _check_numbers(connection, now, call, limits.max_calls_per_number_per_day)
-
-
-def total_spent(connection: Connection, account: str, tenant: str, since: float) -> int:
-    """Add up the micro-dollars charged or reserved since then."""
-    terms = {"account": account, "tenant": tenant, "since": since, "call_key": ""}
-    return int(connection.scalar(_TOTAL, terms) or 0)
+    connection: Connection, now: float, call: CallRecord, amount: Decimal, limits: SpendLimits
+) -> Guard | None:
+    """Return the first guard that does not allow to sign the call for this amount."""
+    if listed := suppressed(connection, now, call.numbers):
+        return NumberSuppressed(listed)
+    if duplicate := find_duplicate(connection, now, call, limits.duplicate_window):
+        return DuplicateCall(duplicate)
+    if busy := find_busy(connection, now, call):
+        return NumberBusy(busy)
+    return _check_spend(connection, now, call, amount, limits.max_cost_per_day) or _check_numbers(
+        connection, now, call, limits.max_calls_per_number_per_day
+    )
 
 
 def number_tag(connection: Connection, number: str) -> str:
@@ -162,44 +147,36 @@ def number_tag(connection: Connection, number: str) -> str:
 
 
 def _check_spend(
-    connection: Connection, now: float, call: CallRecord, reserving: int, limit: Decimal
-) -> None:
-    cap = int(limit * 1_000_000)  # rounds down, as an amount rounds up
-    terms = _day_of(call, now)
-    spent = int(connection.scalar(_TOTAL, terms) or 0)
-    if spent + reserving <= cap:
-        return
-    resets_at: float | None = None
-    if reserving <= cap:
-        left = spent
-        for committed, cost in connection.execute(_COSTS, terms).all():
-            left -= cost
-            if left + reserving <= cap:
-                resets_at = committed + DAY_SECONDS
-                break
-    raise SpendLimitReached(
-        "max_cost_per_day", limit, to_dollars(spent), to_dollars(reserving), resets_at
-    )
+    connection: Connection, now: float, call: CallRecord, amount: Decimal, cap: Decimal | None
+) -> SpendLimitReached | None:
+    if cap is None:
+        return None
+    since = now - DAY_SECONDS
+    spent = spend.total(connection, call.account, call.tenant, since)
+    if (excess := spent + amount - cap) <= 0:
+        return None
+    resets_at = None
+    if amount <= cap:
+        committed = spend.falls_by(connection, call.account, call.tenant, since, excess)
+        resets_at = None if committed is None else committed + DAY_SECONDS
+    return SpendLimitReached("max_cost_per_day", cap, spent, amount, resets_at)
 
 
-def _check_numbers(connection: Connection, now: float, call: CallRecord, cap: int) -> None:
-    names = {number: number for number in call.numbers}
-    names |= {number_tag(connection, number): number for number in call.numbers}
-    called = connection.execute(_CALLED, {**_day_of(call, now), "numbers": tuple(names)})
-    times: defaultdict[str, list[float]] = defaultdict(list)
-    for name, committed in called:
-        times[names[name]].append(committed)
-    for number in call.numbers:
-        if len(times[number]) >= cap:
-            # So many have to leave the window that one less than the cap is left in it.
-            resets_at = times[number][-cap] + DAY_SECONDS if cap > 0 else None
-            raise NumberLimitReached(number, cap, resets_at)
-
-
-def _day_of(call: CallRecord, now: float) -> dict[str, Any]:
-    return {
+def _check_numbers(
+    connection: Connection, now: float, call: CallRecord, cap: int | None
+) -> NumberLimitReached | None:
+    if cap is None:
+        return None
+    terms = {
         "account": call.account,
         "tenant": call.tenant,
         "since": now - DAY_SECONDS,
-        "call_key": call.call_key,
+        "cap": cap,
     }
+    for number in call.numbers:
+        names = (number, number_tag(connection, number))
+        called = connection.scalars(_CALLED, {**terms, "names": names}).all()
+        if len(called) >= cap:
+            # The oldest of the latest `cap` calls has to leave the window.
+            return NumberLimitReached(number, cap, called[-1] + DAY_SECONDS if called else None)
+    return None

@@ -1,18 +1,7 @@
-"""What the journal holds and what it answers: plain values, no I/O.
+"""The values that the journal holds and returns, and its errors. No I/O.
 
-A `CallRecord` is one intended call as it is known on disk. A `Claim` is the answer to "may I work
-on this call". The errors are the journal's ways of saying no; none of them changes anything.
-
-    JournalError
-    ├── JournalUnavailableError   the database can't be reached, opened or written
-    ├── LeaseLost                 another worker has taken the call over
-    ├── IllegalMoveError          a step that the call's state does not allow
-    └── JournalRefusal            signing now would break a limit
-        ├── DuplicateCall         the same call is under way, or was just answered
-        ├── NumberBusy            one of the numbers is on a call of ours
-        ├── SpendLimitReached     the day's money is spent
-        ├── NumberLimitReached    the number was called often enough today
-        └── NumberSuppressed      somebody there does not want to be called
+`CallRecord` and `AskedQuestion` list the columns of their tables: `schema.py` makes the tables from
+the types of their fields.
 
 No text here, and no repr, shows a whole phone number, the request, a payment or a transcript.
 """
@@ -23,22 +12,15 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any, Literal
 
-CallState = Literal["claimed", "quoted", "signed", "placed", "done", "refused", "unknown"]
-"""How far a call has come.
-
-`claimed`: someone works on it, nothing is agreed. `quoted`: the price is known. `signed`: the exact
-signed bytes are stored and may be on the wire. `placed`: the service accepted it under a request
-id. `done`: the outcome is stored. `refused`: nothing was or can be charged, and the call may be
-claimed again. `unknown`: the paid leg went unanswered; its reservation stays.
-"""
+from langchain_oneshot_voice.journal.states import CallState
 
 ClaimKind = Literal["mine", "held", "finished", "duplicate", "number_busy"]
-"""`mine`: the lease is yours. `held`: another worker's lease is alive. `finished`: the record has
-the outcome. `duplicate`: another key is, or just was, the same call. `number_busy`: another call of
-ours is on one of the numbers. For the last two the record is that other call's.
+"""`mine`: the call is yours. `held`: another live worker has it. `finished`: it has ended.
+`duplicate`: another key is, or just was, the same call. `number_busy`: another call of ours is on
+one of the numbers. For the last two the record is that other call's.
 """
 
-_HIDDEN = frozenset({"request", "payment", "job", "quote"})
+_HIDDEN = frozenset({"request", "payment", "job", "offer", "placement"})
 
 
 def mask(number: str) -> str:
@@ -47,7 +29,7 @@ def mask(number: str) -> str:
 
 
 class _Discreet:
-    """A repr that can be logged: numbers masked, what was said and signed left out."""
+    """A repr that can be logged: numbers masked, without what was said and signed."""
 
     __slots__ = ()
 
@@ -87,7 +69,7 @@ class CallRecord(_Discreet):
 
     Attributes:
         call_key: the identity of the intended call.
-        state: how far it has come.
+        state: how far it is.
         account: the wallet address that pays.
         tenant: whose call it is; empty where that does not matter.
         base_url: the service it goes to.
@@ -95,20 +77,20 @@ class CallRecord(_Discreet):
         fingerprint: equal for calls that are the same in substance.
         request: the body as it goes on the wire; empty once forgotten.
         attempt: 1, and one more each time a refused call is claimed again.
-        quote: the service's quote.
-        quote_id: the service's id of the quote.
-        quote_expires_at: when the quote ends.
+        offer: the service's 402 answer as received: `{"body": ..., "header": ...}`.
+        approval_id: the approval at the provider that the account's rules asked for.
         payment: the exact bytes of the payment header; `None` when nothing was signed.
         valid_before: when the signed authorization ends.
         reserved: US dollars held for it against the day's limit.
         charged: US dollars that it cost, where that is known.
         request_id: the service's id of the call.
-        receipt_id: the service's id of the receipt.
-        job: the service's last word on the call; `None` once forgotten.
+        placement: what the service answered when it accepted the call.
+        job: the service's last answer about the call; `None` once forgotten.
         answered: whether someone or something picked up.
         error_code: why it was refused or is unknown.
-        lease_owner: who works on it.
-        lease_until: until when that worker has it to itself.
+        edited_to: the key of the call that a person made of this one.
+        owner: the run that has it.
+        worker: the process of that run.
         created_at: when it was first claimed.
         signed_at: when the payment was stored, before it was sent.
         placed_at: when the acceptance was stored.
@@ -124,20 +106,20 @@ class CallRecord(_Discreet):
     fingerprint: str
     request: dict[str, Any]
     attempt: int
-    quote: dict[str, Any] | None
-    quote_id: str | None
-    quote_expires_at: float | None
+    offer: dict[str, Any] | None
+    approval_id: str | None
     payment: str | None
     valid_before: float | None
     reserved: Decimal
     charged: Decimal | None
     request_id: str | None
-    receipt_id: str | None
+    placement: dict[str, Any] | None
     job: dict[str, Any] | None
     answered: bool | None
     error_code: str | None
-    lease_owner: str | None
-    lease_until: float | None
+    edited_to: str | None
+    owner: str | None
+    worker: str | None
     created_at: float
     signed_at: float | None
     placed_at: float | None
@@ -145,8 +127,43 @@ class CallRecord(_Discreet):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskedQuestion:
+    """A question to a person about one call at one price.
+
+    Attributes:
+        question_id: its id, in the interrupt and in the answer.
+        call_key: the call it is about.
+        number: its place among the questions of the call.
+        thread: the graph's thread that it was asked in.
+        namespace: the checkpoint namespace that it was asked in.
+        request: the body that would be sent.
+        offer: the service's 402 answer as received.
+        price: the quoted total that was shown, in US dollars.
+        bare_ok: whether an answer without an id may be meant for it.
+        note: what to tell the person when it is asked again.
+        answer: the person's answer; `None` while it is open.
+        asked_at: when it was recorded; the journal fills it in.
+        answered_at: when the answer was recorded.
+    """
+
+    question_id: str
+    call_key: str
+    number: int
+    thread: str
+    namespace: str
+    request: dict[str, Any] = field(repr=False)
+    offer: dict[str, Any] = field(repr=False)
+    price: Decimal
+    bare_ok: bool = False
+    note: str | None = field(default=None, repr=False)
+    answer: dict[str, Any] | None = field(default=None, repr=False)
+    asked_at: float = 0
+    answered_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpendLimits:
-    """What may not be passed at the moment of signing.
+    """The limits that hold at the moment of signing.
 
     Attributes:
         max_cost_per_day: US dollars in any 24 hours, per account and tenant; `None` for no limit.
@@ -177,63 +194,35 @@ class Suppression:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The answer to a claim, and the record that it is about."""
+    """The answer to a claim.
+
+    Attributes:
+        kind: what the claim came to.
+        record: the call that it is about.
+        now: the journal's time of the answer, in epoch seconds.
+    """
 
     kind: ClaimKind
     record: CallRecord
+    now: float
 
 
-class JournalError(Exception):
-    """Anything that the journal says no with."""
-
-
-class JournalUnavailableError(JournalError):
-    """The journal's database can't be reached, opened or written.
-
-    What was being recorded is not known to be recorded: don't act as if it were. Should the last
-    answer of the database be what got lost, the next run finds the row and goes on from there.
-    """
-
-
-class LeaseLost(JournalError):  # noqa: N818 - the state of things, read as such where it is caught
-    """The lease is not, or no longer, the caller's; nothing was written."""
-
-    def __init__(self, call_key: str, owner: str) -> None:
-        self.call_key = call_key
-        self.owner = owner
-        super().__init__(f"{owner} does not hold the lease of call {call_key}")
-
-
-class IllegalMoveError(JournalError):
-    """A step that the state of the call does not allow; nothing was written."""
-
-    def __init__(self, call_key: str, state: CallState, move: str) -> None:
-        self.call_key = call_key
-        self.state = state
-        super().__init__(f"call {call_key} is {state}: it can't become {move}")
-
-
-class JournalRefusal(JournalError):  # noqa: N818 - an answer rather than a fault
-    """Signing now would break a limit; nothing was written and nothing may be signed."""
-
-
-class DuplicateCall(JournalRefusal):
+@dataclass(frozen=True, slots=True)
+class DuplicateCall:
     """Another key is under way with, or has just answered, the same call."""
 
-    def __init__(self, record: CallRecord) -> None:
-        self.record = record
-        super().__init__(f"call {record.call_key} is the same call, and is {record.state}")
+    record: CallRecord
 
 
-class NumberBusy(JournalRefusal):
+@dataclass(frozen=True, slots=True)
+class NumberBusy:
     """Another call of ours may be on one of the numbers at this moment."""
 
-    def __init__(self, record: CallRecord) -> None:
-        self.record = record
-        super().__init__(f"call {record.call_key} is on the same number, and is {record.state}")
+    record: CallRecord
 
 
-class SpendLimitReached(JournalRefusal):
+@dataclass(frozen=True, slots=True)
+class SpendLimitReached:
     """The call would cost more than is left of the limit.
 
     Attributes:
@@ -244,20 +233,15 @@ class SpendLimitReached(JournalRefusal):
         resets_at: when there is room for it; `None` when it is dearer than the whole limit.
     """
 
-    def __init__(
-        self, limit: str, cap: Decimal, spent: Decimal, amount: Decimal, resets_at: float | None
-    ) -> None:
-        self.limit = limit
-        self.cap = cap
-        self.spent = spent
-        self.amount = amount
-        self.resets_at = resets_at
-        super().__init__(
-            f"{limit} is ${cap}: ${spent} is spent or reserved, this call is ${amount}"
-        )
+    limit: str
+    cap: Decimal
+    spent: Decimal
+    amount: Decimal
+    resets_at: float | None
 
 
-class NumberLimitReached(JournalRefusal):
+@dataclass(frozen=True, slots=True)
+class NumberLimitReached:
     """The number has been called as often as a day allows.
 
     Attributes:
@@ -266,20 +250,42 @@ class NumberLimitReached(JournalRefusal):
         resets_at: when it may be called again; `None` when the limit is zero.
     """
 
-    def __init__(self, number: str, cap: int, resets_at: float | None) -> None:
-        self.number = number
-        self.cap = cap
-        self.resets_at = resets_at
-        super().__init__(f"{mask(number)} may be called {cap} times a day, and was")
+    number: str = field(repr=False)
+    cap: int
+    resets_at: float | None
 
 
-class NumberSuppressed(JournalRefusal):
+@dataclass(frozen=True, slots=True)
+class NumberSuppressed:
     """Somebody at one of the numbers has asked not to be called.
 
     Attributes:
         numbers: those of the call's that are listed, in E.164.
     """
 
-    def __init__(self, numbers: tuple[str, ...]) -> None:
-        self.numbers = numbers
-        super().__init__(f"{', '.join(map(mask, numbers))}: listed as not to be called")
+    numbers: tuple[str, ...] = field(repr=False)
+
+
+Guard = DuplicateCall | NumberBusy | SpendLimitReached | NumberLimitReached | NumberSuppressed
+"""Why a call may not be signed now. Nothing was written."""
+
+
+class JournalError(Exception):
+    """An error of the journal."""
+
+
+class JournalUnavailableError(JournalError):
+    """The journal's database can't be reached, opened or written.
+
+    Nobody knows whether the operation was recorded: act as if it was not. If only the database's
+    answer was lost, the next run finds the row and continues from there.
+    """
+
+
+class IllegalMoveError(JournalError):
+    """The state of the call does not allow the step; nothing was written."""
+
+    def __init__(self, call_key: str, state: CallState, move: str) -> None:
+        self.call_key = call_key
+        self.state = state
+        super().__init__(f"call {call_key} is {state}: it can't become {move}")

@@ -1,88 +1,180 @@
-"""The journal's tables, and how a database comes to have them.
+"""The journal's tables.
 
-Money is integer micro-dollars, time is epoch seconds, and whatever the service sent is JSON text,
-so that both databases hold the same things in the same way. Opening a journal brings its schema up
-to date, in one transaction, under the lock that every writer takes: processes that start together
-create it once. A journal written by a newer version is refused, never guessed at.
+`calls` and `questions` are made from `CallRecord` and `AskedQuestion`, one column for each field.
+Money is integer micro-dollars, time is epoch seconds and structured values are JSON text, so that
+both databases hold the same values in the same way. `migrations.py` creates these tables.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import fields
 from decimal import ROUND_CEILING, Decimal
-from typing import Any
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Connection,
+    Dialect,
     Double,
     ForeignKey,
     Index,
     Integer,
     MetaData,
-    Row,
     Table,
     Text,
     func,
-    inspect,
-    select,
 )
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from langchain_oneshot_voice.journal.records import CallRecord, JournalUnavailableError
+from langchain_oneshot_voice.journal.records import AskedQuestion, CallRecord
+
+_MICRO = Decimal(1_000_000)
+
+
+def whole_micros(amount: Decimal) -> Decimal:
+    """Round US dollars up to whole micro-dollars.
+
+    Raises:
+        ValueError: the amount is negative or not a number.
+    """
+    if not amount.is_finite() or amount < 0:
+        raise ValueError(f"{amount} is not an amount of money")
+    return (amount * _MICRO).to_integral_value(ROUND_CEILING) / _MICRO
+
+
+class Money(TypeDecorator[Decimal]):
+    """US dollars, stored as whole micro-dollars."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> int | None:
+        """Store dollars that are whole micro-dollars already."""
+        del dialect
+        return None if value is None else int(value * _MICRO)
+
+    def process_result_value(self, value: int | Decimal | None, dialect: Dialect) -> Decimal | None:
+        """Read dollars; the sum of a column is a decimal in PostgreSQL."""
+        del dialect
+        return None if value is None else Decimal(value) / _MICRO
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value, stored as ASCII text: PostgreSQL can't store every character."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
+        """Write JSON."""
+        del dialect
+        return None if value is None else json.dumps(value, separators=(",", ":"))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ANN401 - any JSON
+        """Read JSON."""
+        del dialect
+        return None if value is None else json.loads(value)
+
+
+class Names(Json):
+    """A tuple of strings, stored as a JSON list."""
+
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...] | None:
+        """Read a tuple."""
+        names = super().process_result_value(value, dialect)
+        return None if names is None else tuple(names)
+
+
+_TYPES: dict[type, type[TypeEngine[Any]]] = {
+    str: Text,
+    int: Integer,
+    float: Double,
+    bool: Boolean,
+    Decimal: Money,
+    dict: Json,
+    tuple: Names,
+}
+
+
+def _columns(values: type, *, key: str, **references: ForeignKey) -> Iterator[Column[Any]]:
+    """Make a column of each field of a dataclass."""
+    for name, hint in get_type_hints(values).items():
+        nullable = NoneType in get_args(hint)
+        inner = next(o for o in get_args(hint) if o is not NoneType) if nullable else hint
+        origin = get_origin(inner) or inner
+        kind = _TYPES[str if origin is Literal else origin]
+        reference = (references[name],) if name in references else ()
+        yield Column(name, kind(), *reference, primary_key=name == key, nullable=nullable)
+
+
+def _call(*, primary_key: bool = False) -> Column[str]:
+    return Column("call_key", Text, _its_call(), primary_key=primary_key)
+
+
+def _its_call() -> ForeignKey:
+    # A key is renamed when its call is retired; what belongs to the call is renamed with it.
+    return ForeignKey("calls.call_key", onupdate="CASCADE", ondelete="CASCADE")
+
 
 metadata = MetaData()
 
 calls = Table(
     "calls",
     metadata,
-    Column("call_key", Text, primary_key=True),
-    Column("state", Text, nullable=False),
-    Column("account", Text, nullable=False),
-    Column("tenant", Text, nullable=False),
-    Column("base_url", Text, nullable=False),
-    Column("numbers", Text, nullable=False),
-    Column("fingerprint", Text, nullable=False),
-    Column("request", Text, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("quote", Text),
-    Column("quote_id", Text),
-    Column("quote_expires_at", Double),
-    Column("payment", Text),
-    Column("valid_before", Double),
-    Column("reserved", BigInteger, nullable=False),
-    Column("charged", BigInteger),
-    Column("request_id", Text),
-    Column("receipt_id", Text),
-    Column("job", Text),
-    Column("answered", Boolean),
-    Column("error_code", Text),
-    Column("lease_owner", Text),
-    Column("lease_until", Double),
-    Column("created_at", Double, nullable=False),
-    Column("signed_at", Double),
-    Column("placed_at", Double),
-    Column("updated_at", Double, nullable=False),
+    *_columns(CallRecord, key="call_key"),
     Column("forgotten_at", Double),
 )
+record_columns = [calls.c[field.name] for field in fields(CallRecord)]
+"""The columns of a `CallRecord`."""
 
 committed_at = func.coalesce(calls.c.signed_at, calls.c.placed_at)
-"""When money was first committed to a call: a call that cost nothing is placed without signing."""
+"""When money was first committed to a call: an unpaid call is placed without being signed."""
 
 call_numbers = Table(
     "call_numbers",
     metadata,
-    # A key is renamed when its old answer is retired; the numbers follow.
-    Column(
-        "call_key",
-        ForeignKey("calls.call_key", onupdate="CASCADE", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    _call(primary_key=True),
     Column("number", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("line_since", Double),
+    Column("committed_at", Double),
 )
+"""The numbers of each call.
+
+`line_since` is set while the call may be on the number's line, `committed_at` while it counts
+against the day's limit of the number. The account and the tenant are the call's. So each guard
+finds the few rows that it needs by one index, whatever a planner knows of the tables.
+"""
+
+questions = Table(
+    "questions", metadata, *_columns(AskedQuestion, key="question_id", call_key=_its_call())
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("worker", Text, primary_key=True),
+    Column("beat_at", Double, nullable=False),
+    Column("dead_after", Double, nullable=False),
+)
+"""The processes that work on calls, and when each of them last said so."""
+
+spend_minutes = Table(
+    "spend_minutes",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    Column("minute", Integer, primary_key=True, autoincrement=False),
+    Column("amount", Money, nullable=False),
+)
+"""What the calls that were committed in a minute cost together; a minute is epoch seconds / 60."""
 
 suppressions = Table(
     "suppressions",
@@ -100,96 +192,26 @@ journal_meta = Table(
     Column("value", Text, nullable=False),
 )
 
-Index("calls_by_fingerprint", calls.c.fingerprint)
+# A planner without statistics prefers the index with the most columns of the query: the index of
+# each guard has all of its guard's.
+Index(
+    "calls_by_fingerprint",
+    calls.c.fingerprint,
+    calls.c.account,
+    calls.c.tenant,
+    calls.c.base_url,
+    calls.c.updated_at,
+)
+Index("calls_by_spend", calls.c.account, calls.c.tenant, committed_at)
 Index("calls_by_request_id", calls.c.request_id)
 Index("calls_by_state", calls.c.state)
 Index("calls_by_age", calls.c.created_at)
-Index("calls_by_spend", calls.c.account, calls.c.tenant, committed_at)
-Index("calls_by_number", call_numbers.c.number)
-
-
-def _create(connection: Connection) -> None:
-    # A table of the same name that is someone else's has to be an error.
-    metadata.create_all(connection, checkfirst=False)
-    # Keys the hashes that stand in for forgotten numbers, so that they say nothing elsewhere.
-    key = secrets.token_hex(32)
-    connection.execute(journal_meta.insert().values(name="number_key", value=key))
-    connection.execute(journal_meta.insert().values(name="schema_version", value="0"))
-
-
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create,)
-"""Each step takes the schema from its index to the next version. A released step never changes."""
-
-
-def migrate(connection: Connection) -> None:
-    """Bring the schema up to date, inside the caller's transaction and under its lock.
-
-    Raises:
-        JournalUnavailableError: the journal was written by a newer version of this package.
-    """
-    version = _version(connection)
-    if version > len(MIGRATIONS):
-        raise JournalUnavailableError(
-            f"The call journal has schema version {version} and this version of "
-            f"langchain-oneshot-voice knows up to {len(MIGRATIONS)}. Upgrade the package, or "
-            "choose another journal with ONESHOT_VOICE_JOURNAL or the journal argument."
-        )
-    for step in MIGRATIONS[version:]:
-        step(connection)
-        version += 1
-        connection.execute(
-            journal_meta.update()
-            .where(journal_meta.c.name == "schema_version")
-            .values(value=str(version))
-        )
-
-
-def _version(connection: Connection) -> int:
-    if not inspect(connection).has_table(journal_meta.name):
-        return 0
-    stored = connection.scalar(
-        select(journal_meta.c.value).where(journal_meta.c.name == "schema_version")
-    )
-    if stored is None:
-        raise JournalUnavailableError(
-            "The database of the call journal has a table journal_meta that is not the journal's. "
-            "Choose another database with ONESHOT_VOICE_JOURNAL or the journal argument."
-        )
-    return int(stored)
-
-
-_MICRO = Decimal(1_000_000)
-
-
-def to_micro(amount: Decimal) -> int:
-    """Turn US dollars into whole micro-dollars, a begun one counted in full.
-
-    Raises:
-        ValueError: the amount is negative or not a number.
-    """
-    if not amount.is_finite() or amount < 0:
-        raise ValueError(f"{amount} is not an amount of money")
-    return int((amount * _MICRO).to_integral_value(ROUND_CEILING))
-
-
-def to_dollars(micro: int) -> Decimal:
-    """Turn whole micro-dollars into US dollars."""
-    return Decimal(micro) / _MICRO
-
-
-def to_json(value: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
-    """Write a value as JSON that both databases can store, whatever characters are in it."""
-    return json.dumps(value, separators=(",", ":"))
-
-
-def to_record(row: Row[Any]) -> CallRecord:
-    """Read a row of `calls`."""
-    fields = dict(row._mapping)  # noqa: SLF001 - the public name of a row's mapping
-    del fields["forgotten_at"]
-    fields["numbers"] = tuple(json.loads(fields["numbers"]))
-    fields["request"] = json.loads(fields["request"])
-    for name in ("quote", "job"):
-        fields[name] = None if fields[name] is None else json.loads(fields[name])
-    fields["reserved"] = to_dollars(fields["reserved"])
-    fields["charged"] = None if fields["charged"] is None else to_dollars(fields["charged"])
-    return CallRecord(**fields)
+Index("numbers_by_line", call_numbers.c.number, call_numbers.c.account, call_numbers.c.line_since)
+Index(
+    "numbers_by_day",
+    call_numbers.c.number,
+    call_numbers.c.account,
+    call_numbers.c.tenant,
+    call_numbers.c.committed_at,
+)
+Index("questions_by_call", questions.c.call_key)

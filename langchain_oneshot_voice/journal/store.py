@@ -2,7 +2,7 @@
 
 SQLite: a file of the user's alone, write-ahead logged and synced at each commit; one writer at a
 time by `BEGIN IMMEDIATE`. PostgreSQL: one writer at a time by an advisory lock, the server's clock
-(machines disagree about the time, leases must not), and a way to learn what became of a commit
+(machines disagree about the time, journals must not), and a way to learn what became of a commit
 whose answer was lost. Everything else about a journal is the same code on both.
 """
 
@@ -28,8 +28,8 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.pool import NullPool
 
+from langchain_oneshot_voice.journal.migrations import migrate
 from langchain_oneshot_voice.journal.records import JournalUnavailableError
-from langchain_oneshot_voice.journal.schema import migrate
 
 ENVIRONMENT = "ONESHOT_VOICE_JOURNAL"
 MEMORY = "memory"
@@ -58,10 +58,17 @@ class Started:
 
 
 class Store(Protocol):
-    """A database that a journal lives in; used from one thread."""
+    """A database that a journal lives in; used from one thread.
+
+    Attributes:
+        url: where it is.
+        engine: how it is reached.
+        clock_offset: seconds added to its clock, so that a test can move the time.
+    """
 
     url: URL
     engine: Engine
+    clock_offset: float
 
     def connect(self) -> Connection:
         """Open the database, creating or migrating it as needed."""
@@ -131,6 +138,7 @@ class SQLiteStore:
 
     def __init__(self, url: URL) -> None:
         self.url = url
+        self.clock_offset = 0.0
         self._in_memory = url.database in (None, "", ":memory:")
         # The journal keeps one connection in one thread for as long as it lives: no pool.
         self.engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
@@ -148,7 +156,7 @@ class SQLiteStore:
     def begin(self, connection: Connection, *, writing: bool) -> Started:
         """Begin at once as the one writer, or as one of many readers."""
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
-        return Started(now=time.time())
+        return Started(now=time.time() + self.clock_offset)
 
     def committed(self, connection: Connection, transaction_id: str | None) -> bool:
         """Answer no: a commit in a file of this machine either returns or fails."""
@@ -191,6 +199,7 @@ class PostgresStore:
 
     def __init__(self, url: URL) -> None:
         self.url = url
+        self.clock_offset = 0.0
         try:
             self.engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
         except (ImportError, NoSuchModuleError) as error:
@@ -210,9 +219,9 @@ class PostgresStore:
     def begin(self, connection: Connection, *, writing: bool) -> Started:
         """Begin; a writer waits for its turn first, so that it sees all that came before it."""
         if not writing:
-            return Started(now=connection.execute(_CLOCK).scalar_one())
+            return Started(now=connection.execute(_CLOCK).scalar_one() + self.clock_offset)
         now, transaction_id = connection.execute(_LOCK, {"key": _LOCK_KEY}).one()
-        return Started(now=now, transaction_id=transaction_id)
+        return Started(now=now + self.clock_offset, transaction_id=transaction_id)
 
     def committed(self, connection: Connection, transaction_id: str | None) -> bool:
         """Ask the server. Holding the lock means that the earlier transaction has ended."""

@@ -26,22 +26,22 @@ _DELETE = suppressions.delete().where(suppressions.c.number == bindparam("listed
 def suppress(connection: Connection, now: float, numbers: Iterable[str], reason: str) -> None:
     """Put numbers on the list; one that is there keeps its first reason."""
     wanted = tuple(dict.fromkeys(numbers))
-    known = set(suppressed(connection, wanted))
+    known = set(suppressed(connection, now, wanted))
     new = [{"number": n, "reason": reason, "since": now} for n in wanted if n not in known]
     if new:
         connection.execute(_INSERT, new)
 
 
-def unsuppress(connection: Connection, number: str) -> bool:
+def unsuppress(connection: Connection, _now: float, number: str) -> bool:
     """Take a number off the list; whether it was on it."""
     return connection.execute(_DELETE, {"listed": number}).rowcount == 1
 
 
-def suppressed(connection: Connection, numbers: Sequence[str]) -> tuple[str, ...]:
+def suppressed(connection: Connection, _now: float, numbers: Sequence[str]) -> tuple[str, ...]:
     """Those of the numbers that are on the list."""
     return tuple(connection.scalars(_LISTED, {"numbers": tuple(numbers)}))
 
 
-def listed(connection: Connection) -> list[Suppression]:
+def listed(connection: Connection, _now: float) -> list[Suppression]:
     """The whole list, newest first."""
     return [Suppression(**row._mapping) for row in connection.execute(_ALL)]  # noqa: SLF001

@@ -3,6 +3,7 @@
 A commit costs a disk a few milliseconds whatever it holds, so the thread takes everything that is
 queued, runs each operation in a savepoint of its own inside one transaction, commits once, and only
 then answers. An operation that fails undoes itself alone; a commit that fails fails everyone in it.
+Between batches, and while nothing is queued, it does what has to be done from time to time.
 
 Promises: an event loop is never blocked; nothing is reported done before it is on disk; a dropped
 connection is opened again once, and nothing that was committed is done twice. It knows no tables.
@@ -16,7 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -30,6 +31,19 @@ Operation = Callable[[Connection, float], T]
 
 _BATCH = 128
 """Bounds how long the writers of other processes wait for their turn."""
+
+
+class Upkeep(Protocol):
+    """What a journal writes from time to time, as long as there is a reason."""
+
+    def due_in(self) -> float | None:
+        """Return the seconds until it is due; `None` for no reason."""
+
+    def keep(self, connection: Connection, now: float) -> Any:  # noqa: ANN401 - for `kept` alone
+        """Write it, as an operation."""
+
+    def kept(self, written: Future[Any]) -> None:
+        """Hear how that ended."""
 
 
 @dataclass(slots=True)
@@ -57,8 +71,9 @@ class _CommitUnanswered(Exception):  # noqa: N818 - not a fault yet: the databas
 class JournalWriter:
     """The queue and its thread, which starts with the first operation."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, upkeep: Upkeep) -> None:
         self._store = store
+        self._upkeep = upkeep
         self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -71,13 +86,26 @@ class JournalWriter:
         """Whether it was told to stop."""
         return self._stopped is not None
 
-    def submit(self, operation: Operation[T], *, writing: bool) -> Future[T]:
+    def submit(
+        self,
+        operation: Operation[T],
+        *,
+        writing: bool,
+        then: Callable[[Future[T]], None] | None = None,
+    ) -> Future[T]:
         """Queue an operation. Cancelling the future before its turn comes leaves it undone.
+
+        Args:
+            operation: what to do.
+            writing: whether it writes.
+            then: called when it has ended, by the thread that ran it.
 
         Raises:
             JournalUnavailableError: the journal was closed.
         """
         item = _Queued(operation, writing)
+        if then is not None:
+            item.future.add_done_callback(then)
         with self._lock:
             if self._stopped is not None:
                 raise JournalUnavailableError(
@@ -113,19 +141,24 @@ class JournalWriter:
     def _run(self) -> None:
         running = True
         while running:
-            batch, running = self._gather()
+            batch, running = self._gather(self._upkeep.due_in())
             # A future that was cancelled while it waited is dropped here.
             batch = [item for item in batch if item.future.set_running_or_notify_cancel()]
             if batch:
                 self._answer(batch)
+            if self._upkeep.due_in() == 0:
+                item = _Queued(self._upkeep.keep, writing=True)
+                item.future.add_done_callback(self._upkeep.kept)
+                self._answer([item])
         self._disconnect()
         if self._stopped is not None:
             self._stopped.set_result(None)
 
-    def _gather(self) -> tuple[list[_Queued], bool]:
+    def _gather(self, seconds: float | None) -> tuple[list[_Queued], bool]:
+        """Wait for operations, no longer than so many seconds; whether there may be more."""
         batch: list[_Queued] = []
         try:
-            item = self._queue.get()
+            item = self._queue.get(timeout=seconds)
             while item is not None:
                 batch.append(item)
                 if len(batch) == _BATCH:

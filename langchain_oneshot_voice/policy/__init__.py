@@ -4,7 +4,6 @@
     screening.py      every problem that a policy has with a request, found at once
     numbers.py        reading a phone number, and refusing those that nobody should call
     calling_hours.py  whether it is a decent hour where the phone rings
-    opt_out.py        hearing that a person does not want to be called again
 
 `phonenumbers` is imported when the first call is screened.
 """

@@ -33,7 +33,7 @@ from placing import NUMBER, at_any_hour, legs, signatures, tool_call
 from scripted_model import calls_then_says
 
 from langchain_oneshot_voice import Sandbox, VoiceCallError, VoiceCallTool
-from langchain_oneshot_voice.approval import UnreadableAnswerError
+
 
 APPROVE, REJECT = {"type": "approve"}, {"type": "reject"}
 ASKED = {"messages": [("user", "Book a table.")]}
@@ -104,7 +104,8 @@ def priced(total: str) -> Callable[..., Any]:
 def test_question_is_a_tool_approval_request_with_the_quote(agent: Any) -> None:
     """It has every key of LangChain's own question, and the price and the plan beside them."""
     asked = ask(agent)
-    assert asked.keys() == ToolApprovalRequest.__annotations__.keys() | {"quote"}
+    beside = {"quote", "question", "added"}
+    assert asked.keys() == ToolApprovalRequest.__annotations__.keys() | beside
     assert (asked["type"], asked["name"]) == ("tool_approval", "voice_call")
     assert asked["tool_call_id"] == f"call-{NUMBER}"
     assert asked["args"]["target_number"] == NUMBER
@@ -217,10 +218,10 @@ def test_dearer_edit_is_asked_about_and_paid_when_agreed(agent: Any, sandbox: Sa
 def test_unreadable_answer_is_no_yes_and_can_be_given_again(
     agent: Any, sandbox: Sandbox, garbage: Any
 ) -> None:
-    """Who answered is told; the question stays open, nothing is paid, and a real yes counts."""
+    """It is asked again with what was wrong, nothing is paid, and a real yes counts."""
     ask(agent)
-    with pytest.raises(UnreadableAnswerError, match="is no decision"):
-        answer(agent, garbage)
+    [again] = questions(answer(agent, garbage))
+    assert "decision" in again.value["note"]
     assert (signatures(sandbox), agent.get_state(in_thread()).next) == ([], ("tools",))
     assert message_in(answer(agent, APPROVE)).artifact.call_status == "completed"
 
@@ -366,16 +367,18 @@ def test_edit_is_kept_while_its_price_rises(agent: Any, sandbox: Sandbox) -> Non
     assert [ring.number for ring in sandbox.rings] == ["+14155550133"]
 
 
-def test_yes_is_heard_by_a_program_with_another_policy(
+def test_yes_is_to_the_request_that_was_shown_and_to_no_other(
     make_tool: MakeTool, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Deployed anew with another name for the caller: quoted anew, and no dearer."""
+    """Deployed anew with another name for the caller: another request, so it is asked about."""
     file = tmp_path / "graph.sqlite"
     with agent_on_disk(file, make_tool(approval="interrupt"), *calling(NUMBER)) as agent:
         ask(agent)
     renamed = make_tool(approval="interrupt", policy=at_any_hour(caller_name="Rivera & Co"))
     with agent_on_disk(file, renamed, *calling(NUMBER)) as agent:
-        state = answer(agent, APPROVE)
+        [again] = questions(answer(agent, APPROVE))
+        assert (again.value["added"]["caller_name"], signatures(sandbox)) == ("Rivera & Co", [])
+        state = answer(agent, {again.id: APPROVE})
     assert (questions(state), message_in(state).artifact.call_status) == ([], "completed")
     assert (total_paid(sandbox), sandbox.calls[0].body["caller_name"]) == (PRICE, "Rivera & Co")
 

@@ -15,7 +15,7 @@ from chaos.ledger import times_paid, times_rung
 from placing import tool_call
 
 from langchain_oneshot_voice import CallJournal, CallPolicy, Sandbox
-from langchain_oneshot_voice.call_key import CallKey
+from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import CallUnknownError, VoiceCallError
 from langchain_oneshot_voice.sandbox import CallScript, Fault

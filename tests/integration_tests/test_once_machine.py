@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from pydantic import SecretStr
 
-from langchain_oneshot_voice.call_key import CallKey
+from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import JournalUnavailableError
 from langchain_oneshot_voice.lifecycle import (

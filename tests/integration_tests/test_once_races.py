@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from chaos.callers import UNLIMITED, caller_on, end_of, key, request
 from chaos.ledger import times_paid, times_rung
+from chaos.size import FULL
 from chaos.workers import Workers
 
 from langchain_oneshot_voice import CallJournal, Sandbox
-from langchain_oneshot_voice.call_key import CallKey
-from langchain_oneshot_voice.lifecycle import Patience
+from langchain_oneshot_voice.calls.call_key import CallKey
+from langchain_oneshot_voice.sandbox import CallScript
 
 THREADS, PROCESSES = 50, 8
 
@@ -107,19 +108,24 @@ def test_a_number_s_calls_a_day_raced_by_eight_processes_are_not_exceeded(
     assert (times_paid(sandbox), times_rung(sandbox)) == (2, 2)
 
 
-def test_renewal_behind_the_last_step_starts_no_ended_call_over(journal: CallJournal) -> None:
-    """Leases renewed all the time, and keys that no ended call answers: one payment a call."""
-    with Sandbox(call_seconds=0.05, balance=Decimal(10_000)) as sandbox:
-        caller = caller_on(
-            sandbox, journal, policy=UNLIMITED, patience=Patience(lease=0.003, pause=0.03)
-        )
+def test_calls_taken_from_live_workers_all_the_time_are_paid_once_each(tmp_path: Path) -> None:
+    """Two workers that count as dead at once, and keys that no old end answers."""
+    calls = 5000 if FULL else 60
+    file = tmp_path / "raced.sqlite"
+    journals = [CallJournal(file, heartbeat=0.01, dead_after=0.001) for _ in range(2)]
+    with Sandbox(call_seconds=0.05, balance=Decimal(10**6)) as sandbox:
+        for number in range(80):  # all minutes are used: credits for others would pay later calls
+            sandbox.expect(f"+1415555{110 + number:04d}", CallScript(duration_seconds=290))
+        callers = [caller_on(sandbox, journal, policy=UNLIMITED) for journal in journals]
 
-        def place(index: int) -> object:
+        def place(turn: int) -> object:
+            index = turn // 2
             asked = request(f"+1415555{110 + index % 80:04d}", f"Ask about order number {index}.")
-            return end_of(caller, asked, CallKey(f"{index:064x}", answers_for=0.0))
+            return end_of(callers[turn % 2], asked, CallKey(f"{index:064x}", answers_for=0.0))
 
-        with ThreadPoolExecutor(20) as pool:
-            ends = list(pool.map(place, range(60)))
-        # Calls at once can count on the same credits, and be refused for want of them.
-        completed = [end for end in ends if getattr(end, "call_status", "") == "completed"]
-        assert times_paid(sandbox) == len(completed) > 0
+        with ThreadPoolExecutor(24) as pool:
+            ends = list(pool.map(place, range(2 * calls)))
+        assert {getattr(end, "call_status", end) for end in ends} == {"completed"}
+        keys = {call.body["decisionContext"]["goalId"] for call in sandbox.calls}
+        seen = (len(keys), times_paid(sandbox), times_rung(sandbox))
+        assert seen == (calls, calls, calls)

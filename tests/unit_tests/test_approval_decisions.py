@@ -10,16 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_oneshot_voice import ConfigurationError, VoiceCallInput, VoiceCallQuote
-from langchain_oneshot_voice.approval import (
-    Approve,
-    Edit,
-    Question,
-    Reject,
-    Respond,
-    ask,
+from langchain_oneshot_voice import VoiceCallInput, VoiceCallQuote
+from langchain_oneshot_voice.approval import Approve, Edit, Reject, Respond
+from langchain_oneshot_voice.approval.decisions import (
+    Unreadable,
+    from_store,
     read_decision,
+    stored,
 )
+from langchain_oneshot_voice.approval.questions import Question, question_id
 
 ARGS = {"objective": "Ask when they close today.", "target_number": "+14155550100"}
 REQUEST = VoiceCallInput.model_validate(ARGS)
@@ -33,6 +32,8 @@ READABLE: list[tuple[Any, type]] = [
     ("approve", Approve),
     ({"type": "approve"}, Approve),
     ({"decisions": [{"type": "approve"}]}, Approve),
+    ([{"type": "approve"}], Approve),
+    ({"type": "approve", "question": "q" * 32}, Approve),
     (Approve(), Approve),
     (False, Reject),
     ("reject", Reject),
@@ -55,37 +56,63 @@ UNREADABLE: list[Any] = [
     {"type": "edit", "edited_action": {"name": "voice_call", "args": {"objective": "short"}}},
     {"decisions": []},
     {"decisions": [{"type": "approve"}, {"type": "reject"}]},
-    [{"type": "approve"}],
+    [{"type": "approve"}, {"type": "approve"}],
+    [[{"type": "approve"}]],
+    {"type": "approve", "question": "p" * 32},
 ]
+
+
+def read(answer: Any) -> Any:
+    """An answer to the question `qqq...` of the tool `voice_call`."""
+    return read_decision(answer, tool_name="voice_call", question_id="q" * 32)
 
 
 def question(**changes: Any) -> Question:
     """A question about a call of $1.75 that can cost $3.50."""
-    usual: dict[str, Any] = {"request": REQUEST, "quote": QUOTE, "worst_case": Decimal("3.500000")}
+    usual: dict[str, Any] = {
+        "question_id": "q" * 32,
+        "request": REQUEST,
+        "quote": QUOTE,
+        "worst_case": Decimal("3.500000"),
+    }
     return Question(**usual | changes)
 
 
 @pytest.mark.parametrize(("answer", "kind"), READABLE, ids=lambda v: str(v)[:40])
 def test_answer_is_read(answer: Any, kind: type) -> None:
     """Each spelling of a decision is that decision."""
-    assert type(read_decision(answer)) is kind
+    assert type(read(answer)) is kind
+
+
+@pytest.mark.parametrize(("answer", "kind"), READABLE, ids=lambda v: str(v)[:40])
+def test_stored_decision_is_read_back_as_it_was(answer: Any, kind: type) -> None:
+    """The journal gives back the decision that was written."""
+    decision = read(answer)
+    assert isinstance(decision, kind)
+    assert not isinstance(decision, Unreadable)
+    assert from_store(json.loads(json.dumps(stored(decision)))) == decision
 
 
 @pytest.mark.parametrize("answer", UNREADABLE, ids=lambda v: str(v)[:40])
-def test_unclear_answer_is_an_error(answer: Any) -> None:
-    """What is no decision, or two, is refused in words that say what would be one."""
-    with pytest.raises(ConfigurationError, match="Answer with approve, edit, reject or respond"):
-        read_decision(answer)
+def test_unclear_answer_is_no_decision(answer: Any) -> None:
+    """An unclear answer, or one to another question, is told apart and says why."""
+    unclear = read(answer)
+    assert isinstance(unclear, Unreadable)
+    assert unclear.why
 
 
 @given(st.text() | st.integers() | st.none() | st.lists(st.booleans()) | st.floats())
 def test_nothing_else_is_a_yes(answer: Any) -> None:
-    """No number, word or list but the word itself approves."""
-    try:
-        decision = read_decision(answer)
-    except ConfigurationError:
-        return
-    assert not isinstance(decision, Approve) or answer == "approve"
+    """Only `True` and the word itself approve, alone or as a list of one."""
+    approves = isinstance(read(answer), Approve)
+    assert approves == (answer == "approve" or answer is True)
+
+
+def test_edit_may_name_no_other_tool() -> None:
+    """A renamed tool is edited under its own name."""
+    call = {"type": "edit", "edited_action": {"name": "phone", "args": ARGS}}
+    assert isinstance(read_decision(call, tool_name="phone"), Edit)
+    assert isinstance(read_decision(call, tool_name="voice_call"), Unreadable)
 
 
 @pytest.mark.parametrize(
@@ -110,11 +137,45 @@ def test_question_in_words(changes: dict[str, Any], words: str) -> None:
 
 def test_question_holds_the_whole_request_and_nothing_raw() -> None:
     """The arguments are those of the tool; what the service sent beside the quote stays out."""
-    value = question(tool_call_id="call-1").interrupt_value()
+    value = question(tool_call_id="call-1").value()
     assert (value["args"], value["tool_call_id"]) == (ARGS, "call-1")
     assert "secret" not in json.dumps(value)
 
 
-async def test_never_asks_nobody() -> None:
-    """Without an approval configured every call that the policy allows is agreed to."""
-    assert await ask("never", question()) == Approve()
+def test_what_a_person_is_shown_has_no_hidden_characters() -> None:
+    """Terminal orders, direction marks and invisible letters are taken out of every text."""
+    painted = "Ask when\x1b[1A\x1b[2K they \u202eclose\U000e0041 today."
+    shown = question(
+        request=REQUEST.model_copy(update={"objective": painted}),
+        quote=QUOTE.model_copy(update={"talking_points": ("a\x07b\u2066c",)}),
+    ).value()
+    words = json.dumps(shown, ensure_ascii=False)
+    assert not any(c in words for c in "\x1b\u202e\U000e0041\x07\u2066")
+    assert shown["quote"]["talking_points"] == ["abc"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"thread": "2"},
+        {"namespace": "n:2"},
+        {"call_key": "k2"},
+        {"number": 1},
+        {"request": ARGS | {"caller_name": "Rivera"}},
+        {"price": Decimal("1.76")},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_question_id_is_of_one_question_only(change: dict[str, Any]) -> None:
+    """Whatever differs, the id differs; it has the form that LangGraph takes for an id."""
+    usual: dict[str, Any] = {
+        "thread": "1",
+        "namespace": "n:1",
+        "call_key": "k",
+        "number": 0,
+        "request": ARGS,
+        "price": Decimal("1.75"),
+    }
+    name = question_id(**usual)
+    assert name != question_id(**usual | change)
+    assert (len(name), name.strip("0123456789abcdef")) == (32, "")

@@ -8,7 +8,7 @@ import pytest
 from placing import OBJECTIVE, arguments
 
 from langchain_oneshot_voice import VoiceCallInput
-from langchain_oneshot_voice.call_key import CallKey, fingerprint
+from langchain_oneshot_voice.calls.call_key import CallKey, fingerprint
 
 REQUEST = VoiceCallInput(**arguments())
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_oneshot_voice.policy.opt_out import asks_not_to_be_called
+from langchain_oneshot_voice.do_not_call.phrases import asks_not_to_be_called
 from langchain_oneshot_voice.schemas import TranscriptTurn
 
 REQUESTS = [

@@ -7,17 +7,17 @@ from typing import Any
 from placing import FAST_PACE, FAST_TIMEOUTS
 from pydantic import SecretStr
 
-from langchain_oneshot_voice.call_key import CallKey
+from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.caller import VoiceCaller
 from langchain_oneshot_voice.errors import VoiceCallError
-from langchain_oneshot_voice.lifecycle import Patience
+from langchain_oneshot_voice.calls.services import Patience
 from langchain_oneshot_voice.oneshot.wallet import WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.sandbox import Sandbox
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
 
 IMPATIENT = Patience(
-    lease=2.0, settle=0.2, unsent=0.4, pause=0.03, longest_pause=0.2, at_cancel=2.0
+    settle=0.2, unsent=0.4, pause=0.03, longest_pause=0.2, at_cancel=2.0
 )
 AT_ANY_HOUR = CallPolicy(calling_hours=None)
 UNLIMITED = CallPolicy(

@@ -20,12 +20,12 @@ from pydantic import SecretStr
 
 from chaos.callers import UNLIMITED
 from chaos.ledger import table, times_paid, times_rung
-from langchain_oneshot_voice.call_key import CallKey
+from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.caller import VoiceCaller
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import CallJournal
-from langchain_oneshot_voice.lifecycle import Patience
+from langchain_oneshot_voice.calls.services import Patience
 from langchain_oneshot_voice.oneshot.client import Timeouts
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, WalletKey
 from langchain_oneshot_voice.progress import CallProgress
@@ -66,7 +66,7 @@ _DOWN_AT = {"quote": None, "paid": "paying", "poll": "placed"}
 
 _TIMEOUTS = Timeouts(connect=1.0, quote=0.7, place=0.7, read=0.7)
 _PATIENCE = Patience(
-    lease=3.0, settle=0.5, unsent=0.4, pause=0.03, longest_pause=0.2, at_cancel=1.0
+    settle=0.5, unsent=0.4, pause=0.03, longest_pause=0.2, at_cancel=1.0
 )
 _HICCUP_WAIT, _OUTAGE_WAIT, _CALM_WAIT = 15.0, 0.8, 30.0
 _FOR_EVER = 10**6

@@ -1,0 +1,108 @@
+"""What a person is shown before a call is paid, and the id that binds an answer to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallQuote
+from langchain_oneshot_voice.visible_text import plain
+
+_LONGEST_WORDS = 2000
+"""Characters of one text of the provider's that a person is shown."""
+
+
+def question_id(
+    *,
+    thread: str,
+    namespace: str,
+    call_key: str,
+    number: int,
+    request: dict[str, Any],
+    price: Decimal,
+) -> str:
+    """32 hexadecimal digits, the form in which LangGraph takes an answer by id.
+
+    Equal only for the same question about exactly this request at this price.
+    """
+    parts = [thread, namespace, call_key, number, request, str(price)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person is asked.
+
+    Attributes:
+        question_id: by which it is answered.
+        request: the call in the model's words, numbers in E.164.
+        quote: its price and plan.
+        worst_case: US dollars that it can cost at most.
+        added: what the package and the policy add to the model's words, by field.
+        tool_name: the tool's own name.
+        tool_call_id: the tool call that asked for it, if there is one.
+        agreed_before: the price of an earlier yes, if the call is dearer now.
+        note: what was wrong with the last answer, or how to answer.
+    """
+
+    question_id: str
+    request: VoiceCallInput
+    quote: VoiceCallQuote
+    worst_case: Decimal
+    added: dict[str, str] = field(default_factory=dict)
+    tool_name: str = "voice_call"
+    tool_call_id: str | None = None
+    agreed_before: Decimal | None = None
+    note: str | None = None
+
+    def description(self) -> str:
+        """The question in words, on one line."""
+        what = "Conference call" if self.quote.conference else "Phone call"
+        price = f"{what} to {', '.join(self.request.numbers)} for ${_amount(self.quote.total)}"
+        most = (
+            f" (at the most ${_amount(self.worst_case)})"
+            if self.worst_case > self.quote.total
+            else ""
+        )
+        again = (
+            f" You agreed to ${_amount(self.agreed_before)}; it costs more now."
+            if self.agreed_before is not None
+            else ""
+        )
+        note = f" {self.note}" if self.note else ""
+        return f"{price}{most}.{again} Objective: {plain(self.request.objective)}{note}"
+
+    def value(self) -> dict[str, Any]:
+        """The interrupt's value: a `ToolApprovalRequest` with the quote beside it, as JSON."""
+        plan = self.quote.model_dump(mode="json", exclude={"raw"}, exclude_none=True)
+        shown: dict[str, Any] = {
+            "type": "tool_approval",
+            "tool_call_id": self.tool_call_id or "",
+            "name": self.tool_name,
+            "args": _visible(self.request.model_dump(mode="json", exclude_none=True)),
+            "description": self.description(),
+            "quote": _visible(plan, _LONGEST_WORDS) | {"worst_case": _amount(self.worst_case)},
+            "question": self.question_id,
+            "added": dict(self.added),
+        }
+        return shown | {"note": self.note} if self.note else shown
+
+
+def _visible(words: Any, longest: int | None = None) -> Any:  # noqa: ANN401 - JSON of any shape
+    """The same JSON with every text on one line, without characters that show nothing."""
+    if isinstance(words, str):
+        return plain(words)[:longest]
+    if isinstance(words, dict):
+        return {plain(name): _visible(value, longest) for name, value in words.items()}
+    if isinstance(words, list | tuple):
+        return [_visible(value, longest) for value in words]
+    return words
+
+
+def _amount(dollars: Decimal) -> str:
+    """Exact, with cents: `6.75`, `8.50`, `0.123456`."""
+    cents = dollars.quantize(Decimal("0.01"))
+    return str(cents) if cents == dollars else f"{dollars.normalize():f}"

@@ -1,0 +1,287 @@
+"""Signing a payment, presenting it, and learning its fate.
+
+Why a lost answer is safe to ask for again: a signed payment carries a nonce that charges once, and
+a quote is taken once. Only the same bytes are ever presented again. New ones are signed only when
+the old can't be charged any more and nothing shows that they were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import anyio
+
+from langchain_oneshot_voice import wording
+from langchain_oneshot_voice.calls import states as s
+from langchain_oneshot_voice.calls.price_leg import PriceLeg, headers_for, stands
+from langchain_oneshot_voice.calls.results import quote_of
+from langchain_oneshot_voice.calls.run import Run
+from langchain_oneshot_voice.calls.services import CallServices
+from langchain_oneshot_voice.errors import VoiceCallError
+from langchain_oneshot_voice.journal import (
+    CallRecord,
+    DuplicateCall,
+    NumberBusy,
+    NumberLimitReached,
+    NumberSuppressed,
+    SpendLimitReached,
+    SpendLimits,
+)
+from langchain_oneshot_voice.oneshot import payment
+from langchain_oneshot_voice.oneshot.client import (
+    Offer,
+    PlacementUnansweredError,
+    WeatherError,
+)
+from langchain_oneshot_voice.oneshot.wallet import SignedPayment, WalletKey
+from langchain_oneshot_voice.policy import CallPolicy
+from langchain_oneshot_voice.progress import ProgressTeller
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_QUOTE_GONE = {"http_404", "quote_not_found", "quote_expired", "not_found"}
+
+_CLOCKS_DIFFER = 600.0
+"""Seconds by which the service's clock may be behind the journal's."""
+
+
+class PaymentLeg:
+    """One run's payment.
+
+    Attributes:
+        started_over: whether this run has asked for another price after a payment came to nothing.
+    """
+
+    def __init__(
+        self, services: CallServices, run: Run, teller: ProgressTeller, wait: float
+    ) -> None:
+        self._services = services
+        self._client = services.client
+        self._clock = services.clock
+        self._run = run
+        self._teller = teller
+        self._wait = wait
+        self._pauses = services.patience.pauses()
+        self._deadline: float | None = None
+        self.started_over = False
+
+    async def sign(
+        self, state: s.Agreed, price: PriceLeg
+    ) -> s.OnRecord | s.OfferOver | s.SameCall | s.Refusal | s.Overtaken:
+        """Judge once more, check the terms, sign, and put the exact bytes on record."""
+        offer = state.offer
+        if not price.is_fresh(offer) and not stands(offer.quote, self._clock.time()):
+            return s.OfferOver()
+        refusal = await price.judged_again()
+        if refusal is not None:
+            return s.Refusal(refusal)
+        try:
+            signed, until = self._sign(offer)
+        except VoiceCallError as wrong_terms:
+            return s.Refusal(wrong_terms)
+        answer = await self._services.journal.sign(
+            self._run.call_key,
+            owner=self._run.owner,
+            payment=signed.header if signed else None,
+            valid_before=until,
+            amount=offer.quote.total,
+            limits=_limits(self._services.policy),
+        )
+        match answer:
+            case None:
+                return s.Overtaken()
+            case CallRecord():
+                self._run.hold(answer)
+                self._run.pending = True
+                await self._teller.tell("paying")
+                return s.OnRecord()
+            case DuplicateCall():
+                return s.SameCall(answer.record)
+            case _:
+                return s.Refusal(_guard_refusal(answer))
+
+    async def present(
+        self, state: s.Signed
+    ) -> s.Accepted | s.Silence | s.PaymentRefused | s.NeverSent | s.TimeUp | s.Overtaken:
+        """Send the recorded bytes, or learn what became of those that were sent."""
+        self._run.pending = True
+        return await (self._learn(state) if state.sent else self._send())
+
+    async def _send(
+        self,
+    ) -> s.Accepted | s.Silence | s.PaymentRefused | s.NeverSent | s.Overtaken:
+        """First send. A refusal here is about this payment."""
+        give_up = self._clock.monotonic() + self._services.patience.unsent
+        for pause in self._services.patience.pauses():
+            if not await self._run.is_mine():
+                return s.Overtaken()
+            try:
+                return await self._present()
+            except PlacementUnansweredError as lost:
+                log.warning("call %s: paid, no answer yet (%s)", self._run.name, lost.why)
+                return s.Silence()
+            except WeatherError as unsent:
+                if self._clock.monotonic() > give_up:
+                    self._run.pending = False
+                    return s.NeverSent(wording.payment_not_sent(unsent.why))
+                await self._clock.sleep(pause)
+            except VoiceCallError as refusal:
+                self._run.pending = False
+                return s.PaymentRefused(
+                    refusal, self._is_stale(refusal.code), proven=True, again=self._may_start_over
+                )
+        raise AssertionError  # pragma: no cover - pauses never end
+
+    async def _learn(
+        self, state: s.Signed
+    ) -> s.Accepted | s.Silence | s.PaymentRefused | s.TimeUp | s.Overtaken:
+        """Look for the call among the receipts; else present the same bytes once more.
+
+        A refusal now may be because of the first time, and means nothing by itself. Only if the
+        authorization has expired, a complete list of receipts has no trace of it, and the service
+        never said that it was used, is it certain that nothing was charged.
+        """
+        if self._deadline is None:
+            self._deadline = self._clock.monotonic() + self._wait
+        if not await self._run.is_mine():
+            return s.Overtaken()
+        record, asked, used, traceless = self._run.record, 0.0, False, False
+        over = (
+            record.valid_before is not None
+            and self._clock.time() > record.valid_before + self._services.patience.settle
+        )
+        try:
+            found = await self._client.find_receipt(_goal_id(record), _since(record))
+            if found is not None:
+                await self._run.place(found)
+                return s.Accepted(found)
+            traceless = True
+        except WeatherError as weather:
+            asked = weather.retry_after or 0.0
+        try:
+            return await self._present()
+        except PlacementUnansweredError as lost:
+            asked, used = max(asked, lost.retry_after or 0.0), lost.used
+        except WeatherError:
+            pass
+        except VoiceCallError as refusal:
+            if over and traceless and not state.used:
+                self._run.pending = False
+                again = self._may_start_over
+                return s.PaymentRefused(refusal, stale=False, proven=True, again=again)
+        if used and not state.used and not await self._remember_used():
+            return s.Overtaken()
+        left = self._deadline - self._clock.monotonic()
+        if left < 0:
+            return s.TimeUp()
+        await self._clock.sleep(max(next(self._pauses), min(asked, left)))
+        return s.Silence(used)
+
+    async def _present(self) -> s.Accepted:
+        """Send the recorded bytes, the first time or again, and record the acceptance."""
+
+        async def send() -> s.Accepted:
+            record = self._run.record
+            quote = quote_of(record)
+            placement = await self._client.place(
+                record.request,
+                headers_for(record, self._services.policy),
+                quote.quote_id if quote else "",
+                record.payment,
+                proved=record.payment is not None and payment.is_signed(record.payment),
+            )
+            await self._run.place(placement)
+            return s.Accepted(placement)
+
+        return await _seen_through(send(), self._services.patience.at_cancel)
+
+    async def _remember_used(self) -> bool:
+        """Put on record that an attempt went through: from now on nothing starts this call over.
+
+        The service may forget a quote that was used, and say later that it never was.
+        """
+        if not await self._run.move("unknown", error_code=s.USED):
+            return False
+        return await self._run.take() is not None
+
+    def _sign(self, offer: Offer) -> tuple[SignedPayment | None, float | None]:
+        """Check the terms and sign; also until when, in epoch seconds, it can be charged."""
+        cap, client = self._services.policy.max_cost_per_call, self._client
+        expires = offer.quote.expires_at
+        lapses = expires.timestamp() if expires else None
+        if not isinstance(client.credential, WalletKey) or offer.required is None:
+            payment.check_price(offer.quote, cap)
+            return None, lapses
+        terms = payment.agree(offer.required, offer.quote, client.environment.chain, cap)
+        signed = client.credential.pay(terms, self._clock.time())
+        return signed, signed.valid_before or lapses
+
+    def _is_stale(self, code: str) -> bool:
+        """Whether another quote may be taken where this one was not.
+
+        It has gone; or the credits that it counts on were spent by another call meanwhile, and a
+        wallet can pay the rest.
+        """
+        spent = code == "insufficient_credits" and isinstance(self._client.credential, WalletKey)
+        return spent or code in _QUOTE_GONE
+
+    @property
+    def _may_start_over(self) -> bool:
+        """Once: a service that refuses every fresh quote is not asked for ever."""
+        return not self.started_over
+
+
+def _goal_id(record: CallRecord) -> str:
+    """The key that the service keeps with the call's receipt."""
+    context = record.request.get("decisionContext")
+    goal = context.get("goalId") if isinstance(context, dict) else None
+    return goal if isinstance(goal, str) else record.call_key
+
+
+def _since(record: CallRecord) -> float:
+    """No receipt of this attempt is older."""
+    return (record.signed_at or record.created_at) - _CLOCKS_DIFFER
+
+
+def _limits(policy: CallPolicy) -> SpendLimits:
+    window = policy.duplicate_window
+    return SpendLimits(
+        max_cost_per_day=policy.max_cost_per_day,
+        max_calls_per_number_per_day=policy.max_calls_per_number_per_day,
+        duplicate_window=window.total_seconds() if window else 0.0,
+    )
+
+
+def _guard_refusal(
+    guard: NumberBusy | NumberLimitReached | NumberSuppressed | SpendLimitReached,
+) -> VoiceCallError:
+    match guard:
+        case NumberBusy():
+            return wording.number_busy(guard.record.numbers, guard.record.request_id)
+        case NumberSuppressed():
+            return wording.number_suppressed(guard.numbers)
+        case NumberLimitReached():
+            return wording.number_limit_reached(guard.number, guard.cap, guard.resets_at)
+        case SpendLimitReached():
+            return wording.daily_cost_limit_reached(
+                guard.cap, guard.spent, guard.amount, guard.resets_at
+            )
+
+
+async def _seen_through(work: Coroutine[Any, Any, T], grace: float) -> T:
+    """Await `work`; when cancelled, let it run for up to `grace` seconds more, and then stop it."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait({task}, timeout=grace)
+        task.cancel()
+        with suppress(Exception, asyncio.CancelledError):
+            await task
+        raise

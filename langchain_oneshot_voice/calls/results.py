@@ -1,0 +1,38 @@
+"""What a record of a call amounts to for the caller."""
+
+from __future__ import annotations
+
+from langchain_oneshot_voice.journal import CallRecord
+from langchain_oneshot_voice.oneshot.answers import read_quote
+from langchain_oneshot_voice.outcome import read_result
+from langchain_oneshot_voice.schemas import CallCost, VoiceCallQuote, VoiceCallResult
+
+
+def quote_of(record: CallRecord) -> VoiceCallQuote | None:
+    """The quote that the call was last offered."""
+    return read_quote(record.offer["body"]) if record.offer else None
+
+
+def result_of(record: CallRecord) -> VoiceCallResult:
+    """The result of a call that was placed."""
+    # A forgotten call has an end and no job any more.
+    job = record.job or ({"status": "completed"} if record.state == "done" else {})
+    return read_result(
+        job,
+        request_id=record.request_id,
+        call_key=record.call_key,
+        quote=quote_of(record),
+        placement=record.placement,
+    )
+
+
+def declined_result(record: CallRecord, message: str | None) -> VoiceCallResult:
+    """The result of a call that a person said no to."""
+    quote = quote_of(record)
+    return VoiceCallResult(
+        call_status="rejected",
+        approval_message=message,
+        cost=CallCost(quoted=quote.total if quote else None),
+        quote=quote,
+        call_key=record.call_key,
+    )
