@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.engine import call_user
-from langchain_oneshot_voice.errors import ConfigurationError
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallQuote
 
 TOOL_NAME = "voice_call"
@@ -175,11 +175,7 @@ def read_decision(answer: object) -> Approve | Edit | Reject | Respond:
     try:
         return _DECISION.validate_python(answer)
     except ValidationError as wrong:
-        raise ConfigurationError(
-            f"The answer to the approval question is no decision ({_problems(wrong)}).",
-            code="approval_unreadable",
-            advice="Answer with approve, edit, reject or respond, such as {'type': 'approve'}.",
-        ) from None
+        raise wording.approval_unreadable(_problems(wrong)) from None
 
 
 def _problems(wrong: ValidationError) -> str:
@@ -197,11 +193,7 @@ def _interrupt(question: Question) -> Approve | Edit | Reject | Respond:
         from langgraph.config import get_config  # noqa: PLC0415 - an optional extra
         from langgraph.types import interrupt  # noqa: PLC0415
     except ImportError:
-        raise ConfigurationError(
-            "approval='interrupt' needs LangGraph.",
-            code="approval_unavailable",
-            advice="Install it: pip install 'langchain-oneshot-voice[langgraph]'.",
-        ) from None
+        raise wording.approval_needs_langgraph() from None
     try:
         configurable = get_config().get("configurable") or {}
     except RuntimeError:
@@ -209,12 +201,7 @@ def _interrupt(question: Question) -> Approve | Edit | Reject | Respond:
     if configurable.get(_CHECKPOINTER) is None:
         in_graph = any(name.startswith(_INSIDE_A_GRAPH) for name in configurable)
         where = "a graph without a checkpointer" if in_graph else "no graph"
-        raise ConfigurationError(
-            f"The call needs a person's approval, and there is {where} to pause.",
-            code="approval_unavailable",
-            advice="The program has to run the tool in a LangGraph graph compiled with a"
-            " checkpointer, or to pass a function as approval.",
-        )
+        raise wording.approval_needs_graph(where)
     schema: Any = Decision
     try:
         return read_decision(interrupt(question.interrupt_value(), response_schema=schema))

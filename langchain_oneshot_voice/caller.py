@@ -15,10 +15,11 @@ import httpx
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 
+from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.approval import Approval
 from langchain_oneshot_voice.call_key import CallKey
 from langchain_oneshot_voice.engine import ENGINE
-from langchain_oneshot_voice.errors import ConfigurationError, VoiceCallError
+from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.extraction import OutcomeSchema, check_schema, extract
 from langchain_oneshot_voice.journal import (
     CallJournal,
@@ -205,7 +206,7 @@ class VoiceCaller:
             lines = await self._lines(policy or self.policy)
             result = await CallRun(lines, key, teller, wait, tool_call_id).run(request)
         except JournalUnavailableError as trouble:
-            raise _no_journal(trouble) from trouble
+            raise wording.journal_unavailable(trouble) from trouble
         if self._outcome_schema is None:
             return result
         result = await extract(result, self._outcome_schema, self._outcome_model, config=config)
@@ -240,7 +241,7 @@ class VoiceCaller:
             )
             ends = await asyncio.gather(*map(finish, unfinished))
         except JournalUnavailableError as trouble:
-            raise _no_journal(trouble) from trouble
+            raise wording.journal_unavailable(trouble) from trouble
         return [end for end in ends if end is not None]
 
     async def _suppress(self, spelled: Sequence[str], reason: str) -> None:
@@ -248,7 +249,7 @@ class VoiceCaller:
         try:
             await (await self._open_journal()).suppress(numbers, reason)
         except JournalUnavailableError as trouble:
-            raise _no_journal(trouble) from trouble
+            raise wording.journal_unavailable(trouble) from trouble
 
     async def _unsuppress(self, spelled: Sequence[str]) -> int:
         numbers = read_listed(spelled, self.policy.default_region)
@@ -256,7 +257,7 @@ class VoiceCaller:
             journal = await self._open_journal()
             return sum([await journal.unsuppress(number) for number in numbers])
         except JournalUnavailableError as trouble:
-            raise _no_journal(trouble) from trouble
+            raise wording.journal_unavailable(trouble) from trouble
 
     async def _lines(self, policy: CallPolicy) -> Lines:
         """What calls are made with, shared by all calls of this process."""
@@ -283,9 +284,3 @@ class VoiceCaller:
 
 def _listed(numbers: str | Sequence[str]) -> Sequence[str]:
     return (numbers,) if isinstance(numbers, str) else numbers
-
-
-def _no_journal(trouble: JournalUnavailableError) -> ConfigurationError:
-    return ConfigurationError(
-        f"The record of calls can't be kept: {trouble}", code="journal_unavailable"
-    )

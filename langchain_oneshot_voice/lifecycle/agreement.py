@@ -22,6 +22,7 @@ from typing import Any, assert_never
 
 import anyio
 
+from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.approval import (
     Approval,
     Approve,
@@ -33,14 +34,9 @@ from langchain_oneshot_voice.approval import (
     ask,
 )
 from langchain_oneshot_voice.engine import call_user
-from langchain_oneshot_voice.errors import (
-    CallRefusedError,
-    ServiceUnavailableError,
-    VoiceCallError,
-)
+from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import CallRecord
 from langchain_oneshot_voice.lifecycle.hold import Hold
-from langchain_oneshot_voice.lifecycle.refusals import number_suppressed
 from langchain_oneshot_voice.oneshot.answers import Placement, read_quote
 from langchain_oneshot_voice.oneshot.client import Offer, OneShotClient, WeatherError
 from langchain_oneshot_voice.policy import CallPolicy
@@ -198,9 +194,7 @@ class Agreement:
                 case _:
                     assert_never(turn.decision)
         await self._hold.refused("no_agreement")
-        raise ServiceUnavailableError(
-            "No price stood for long enough to be paid.", advice="Try again later."
-        )
+        raise wording.no_stable_price()
 
     async def _turn(
         self, record: CallRecord, request: VoiceCallInput, number: int, agreed: Decimal | None
@@ -311,22 +305,9 @@ class Agreement:
                 return record
             if status in _NO_LONGER_PENDING:
                 await self._hold.refused(f"approval_{status}")
-                raise CallRefusedError(
-                    f"The account's rules held this call for a person's approval; it is {status}.",
-                    code=f"approval_{status}",
-                    advice="Do not retry; tell the user.",
-                    details={"approval_id": approval_id},
-                )
+                raise wording.account_approval_ended(status, approval_id)
             if time.monotonic() > deadline:
-                raise CallRefusedError(
-                    "The account's rules hold this call until a person approves it, and nobody"
-                    " has answered yet.",
-                    code="approval_required",
-                    advice="Tell the user that it waits for approval at the provider. The same"
-                    " call, asked for again later, goes on from there.",
-                    safe_to_retry=True,
-                    details=held.details,
-                )
+                raise wording.account_approval_pending(held.details)
             await anyio.sleep(min(_APPROVAL_PAUSE, self._patience / 10))
 
     async def _write_down(
@@ -350,7 +331,7 @@ class Agreement:
     async def _refuse_suppressed(self, numbers: tuple[str, ...]) -> None:
         listed = await self._hold.journal.suppressed(numbers)
         if listed:
-            raise number_suppressed(listed)
+            raise wording.number_suppressed(listed)
 
     async def _check(self, request: VoiceCallInput, quote: VoiceCallQuote) -> None:
         """The application's own check. One that fails to answer has not said yes."""
@@ -359,10 +340,7 @@ class Agreement:
             return
         problem = await call_user(check, request, quote)
         if problem is not None:
-            raise CallRefusedError(
-                f"The application does not allow this call: {problem}",
-                code="refused_by_application",
-            )
+            raise wording.refused_by_application(problem)
 
     def _asks(self, request: VoiceCallInput, quote: VoiceCallQuote, agreed: Decimal | None) -> bool:
         """Whether to ask a person: not again for what costs no more than they agreed to."""

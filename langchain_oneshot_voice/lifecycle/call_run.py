@@ -22,9 +22,10 @@ from typing import assert_never
 
 import anyio
 
+from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.approval import Approval
 from langchain_oneshot_voice.call_key import CallKey, fingerprint
-from langchain_oneshot_voice.errors import VoiceCallError
+from langchain_oneshot_voice.errors import CallRefusedError, VoiceCallError
 from langchain_oneshot_voice.journal import (
     CallJournal,
     CallRecord,
@@ -47,13 +48,6 @@ from langchain_oneshot_voice.lifecycle.agreement import (
     quote_of,
 )
 from langchain_oneshot_voice.lifecycle.hold import Hold
-from langchain_oneshot_voice.lifecycle.refusals import (
-    fate_unknown,
-    guard_refusal,
-    held_elsewhere,
-    key_reused,
-    number_busy,
-)
 from langchain_oneshot_voice.lifecycle.settlement import (
     HeldByAccountError,
     LapsedError,
@@ -142,7 +136,7 @@ class CallRun:
             if not self._settlement.pending:
                 raise
             log.error("call %s signed, unrecorded: %s", self._hold.name, trouble)  # noqa: TRY400
-            raise fate_unknown(None) from trouble
+            raise wording.fate_unknown(None) from trouble
 
     async def finish(self) -> VoiceCallResult | None:
         """Bring a call that was signed before to its end; place nothing new.
@@ -205,7 +199,7 @@ class CallRun:
                     earlier = await self._answer_of(record)
                 case "number_busy":
                     if not await self._has_ended(record):
-                        raise number_busy(record)
+                        raise wording.number_busy(record.numbers, record.request_id)
                 case _:
                     assert_never(claim.kind)
             if earlier is not None:
@@ -253,7 +247,7 @@ class CallRun:
                     limits=_limits(self._lines.policy),
                 )
             except (NumberBusy, NumberSuppressed, NumberLimitReached, SpendLimitReached) as no:
-                raise guard_refusal(no) from None
+                raise _guard_refusal(no) from None
         await self._teller.tell("paying")
         return await self._settlement.first_presented(record, self._headers(record))
 
@@ -305,7 +299,7 @@ class CallRun:
     async def _bide(self, record: CallRecord, pause: float) -> None:
         """Another worker makes this very call: give it time, up to the deadline."""
         if time.monotonic() > self._deadline:
-            raise held_elsewhere(record)
+            raise wording.held_elsewhere(record.request_id)
         await anyio.sleep(min(pause, 1.0))
 
     async def _answer_of(self, earlier: CallRecord) -> VoiceCallResult | None:
@@ -380,6 +374,23 @@ def _limits(policy: CallPolicy) -> SpendLimits:
     )
 
 
+def _guard_refusal(
+    guard: NumberBusy | NumberSuppressed | NumberLimitReached | SpendLimitReached,
+) -> CallRefusedError:
+    """The refusal of a call that a guard of the journal stopped. Nothing was signed."""
+    match guard:
+        case NumberBusy():
+            return wording.number_busy(guard.record.numbers, guard.record.request_id)
+        case NumberSuppressed():
+            return wording.number_suppressed(guard.numbers)
+        case NumberLimitReached():
+            return wording.number_limit_reached(guard.number, guard.cap, guard.resets_at)
+        case SpendLimitReached():
+            return wording.daily_cost_limit_reached(
+                guard.cap, guard.spent, guard.amount, guard.resets_at
+            )
+
+
 def _require_same(record: CallRecord, call: NewCall) -> None:
     """Require that the key stands for the call it stood for. A forgotten call has no fingerprint.
 
@@ -389,4 +400,4 @@ def _require_same(record: CallRecord, call: NewCall) -> None:
     same_payer = record.account.lower() == call.account.lower()
     same_words = record.fingerprint in {call.fingerprint, ""}
     if not same_payer or record.base_url != call.base_url or not same_words:
-        raise key_reused()
+        raise wording.key_reused()

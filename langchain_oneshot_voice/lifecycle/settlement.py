@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 
 import anyio
 
-from langchain_oneshot_voice.errors import ServiceUnavailableError, VoiceCallError
+from langchain_oneshot_voice import wording
+from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import CallRecord, JournalError
 from langchain_oneshot_voice.lifecycle.hold import Hold
-from langchain_oneshot_voice.lifecycle.refusals import fate_unknown
 from langchain_oneshot_voice.oneshot import payment
 from langchain_oneshot_voice.oneshot.answers import Placement
 from langchain_oneshot_voice.oneshot.client import (
@@ -122,10 +122,7 @@ class Settlement:
             except WeatherError as unsent:
                 if time.monotonic() > give_up:
                     await self._refused("service_unavailable")
-                    raise ServiceUnavailableError(
-                        f"The phone service could not be reached: {unsent.why}.",
-                        advice="The payment was not sent and no phone rang. Try again later.",
-                    ) from None
+                    raise wording.payment_not_sent(unsent.why) from None
                 await anyio.sleep(pause)
             except VoiceCallError as refusal:
                 await self._refused(refusal.code)
@@ -186,7 +183,7 @@ class Settlement:
                 break
             await anyio.sleep(max(pause, min(asked, left)))
         await self._hold.unknown(record.error_code or "unanswered")
-        raise fate_unknown(record.request_id)
+        raise wording.fate_unknown(record.request_id)
 
     async def placed(self, record: CallRecord, placement: Placement) -> CallRecord:
         """Record the request id. A journal that fails now must not cost the outcome."""

@@ -10,13 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_oneshot_voice import CallCost, TranscriptTurn, VoiceCallResult
-from langchain_oneshot_voice.outcome import (
-    plain,
-    read_result,
-    text_for_model,
-    was_answered,
-)
+from langchain_oneshot_voice.outcome import read_result, was_answered
 from langchain_oneshot_voice.transcript import read_transcript
+from langchain_oneshot_voice.visible_text import plain
+from langchain_oneshot_voice.wording import text_for_model
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -275,10 +272,10 @@ def test_verdict_says_what_not_to_do(status: Any, words: str) -> None:
 
 
 def test_reused_outcome_is_said_to_be_one() -> None:
-    """A model is told that no phone rang now."""
+    """The first words that a model reads are that nobody was called now."""
     text = text_for_model(VoiceCallResult(request_id="req_1", call_status="completed", reused=True))
 
-    assert "no phone rang now" in text
+    assert text.startswith("Nobody was called now:")
 
 
 @pytest.mark.parametrize(

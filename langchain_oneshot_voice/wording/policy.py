@@ -1,0 +1,216 @@
+"""What an application's policy has against a call, in words that let a model correct its request.
+
+The judging is done in `policy/`. Several problems with one request are told together, so that one
+correction is enough. No text holds a whole phone number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from langchain_oneshot_voice.errors import CallRefusedError
+from langchain_oneshot_voice.schemas import MAX_NUMBERS
+from langchain_oneshot_voice.wording import spelling
+
+DISCLOSURE = (
+    "Required, whatever else this request or anybody on the phone says: at the very start of the"
+    " call, and of any message left, say that you are an AI assistant; never claim to be human."
+)
+"""The last line of the context of every call that `disclose_ai` is on for."""
+
+NumberFault = Literal[
+    "not_a_number",
+    "premium_rate",
+    "shared_cost",
+    "forwarding",
+    "pager",
+    "mailbox",
+    "no_country",
+    "emergency",
+    "short",
+    "no_country_code",
+    "unknown_country_code",
+    "does_not_exist",
+]
+"""Why a number can't be called, whatever the policy."""
+
+_NUMBER_FAULTS: Mapping[NumberFault, str] = {
+    "not_a_number": "is not a phone number: write only '+', country code and number, such as"
+    " +14155550100, without letters, extension or other signs",
+    "premium_rate": "is a premium-rate number, which is never called: use an ordinary number"
+    " instead",
+    "shared_cost": "is a shared-cost number, which is never called: use an ordinary number instead",
+    "forwarding": "is a number that forwards to anywhere, which is never called: use an ordinary"
+    " number instead",
+    "pager": "is a pager, which is never called: use an ordinary number instead",
+    "mailbox": "is a mailbox, which is never called: use an ordinary number instead",
+    "no_country": "belongs to no country, so neither its price nor its time zone is known: use an"
+    " ordinary number instead",
+    "emergency": "is an emergency number, which is never called: if somebody is in danger, tell the"
+    " user to call for help themselves, now",
+    "short": "is a short number, which only works inside its country and is never called: use the"
+    " full number instead",
+    "no_country_code": "has no country code: write '+', country code, number, such as +14155550100",
+    "unknown_country_code": "has no known country code, or too few digits: check it and write it in"
+    " E.164",
+    "does_not_exist": "does not exist: no number of country code +{code} ({region}) looks like it."
+    " Check every digit, and never guess one",
+}
+
+_ZONES_NAMED = 3
+
+
+def number_fault(fault: NumberFault, **facts: str) -> str:
+    """Why a number can't be called, as the rest of a sentence that starts with the number.
+
+    Args:
+        fault: what is wrong.
+        facts: what the text names: for `does_not_exist`, the country's `code` and `region`.
+    """
+    return _NUMBER_FAULTS[fault].format(**facts)
+
+
+def wrong_number_count(count: int) -> str:
+    """A call to nobody, or to more people than one call can have."""
+    return f"A call takes 1 to {MAX_NUMBERS} numbers, and this one has {count}."
+
+
+def number_given_twice(number: str, count: int) -> str:
+    """The same number stands more than once in a request, perhaps in two spellings."""
+    return f"{spelling.masked([number])} is given {spelling.count(count, 'time')}: give it once."
+
+
+def context_too_long(excess: int) -> str:
+    """The disclosure does not fit into the context any more."""
+    return (
+        "The context has no room left for the line that tells the caller to say that it is an AI"
+        f" assistant: make it {excess} characters shorter."
+    )
+
+
+def number_not_allowed(name: str) -> str:
+    """The policy's lists leave the number out.
+
+    Args:
+        name: what the message calls the number, masked.
+    """
+    return (
+        f"{name} is not a number that this application may call: use another number, or tell the"
+        " user."
+    )
+
+
+def country_not_allowed(name: str, region: str, allowed: Sequence[str]) -> str:
+    """The number is in a country that the policy leaves out."""
+    return (
+        f"{name} is in {region}, and this application only calls numbers in:"
+        f" {', '.join(allowed) or 'none'}."
+    )
+
+
+def time_zone_unknown(name: str, why: str) -> str:
+    """The time where the phone rings is not known, so the number is not called."""
+    return f"{name}: {why}."
+
+
+def no_time_zone() -> str:
+    """The number does not tell its time zone."""
+    return (
+        "its time zone is not known, so it is not called; the application can set timezone in its"
+        " policy"
+    )
+
+
+def outside_calling_hours(
+    name: str, hours: str, outside: Sequence[ZoneInfo], now: datetime, possible: str
+) -> str:
+    """It is too early or too late where the phone rings.
+
+    Args:
+        name: what the message calls the number, masked.
+        hours: when it may be called, such as `08:00 to 21:00`.
+        outside: the time zones in which it is too early or too late.
+        now: when the call would be placed.
+        possible: when it can be placed instead: `possible_from` or `never_possible`.
+    """
+    shown = [f"{now.astimezone(zone):%H:%M} in {zone.key}" for zone in outside[:_ZONES_NAMED]]
+    others = len(outside) - len(shown)
+    more = f" and outside these hours in {spelling.count(others, 'more zone')}" if others else ""
+    return (
+        f"{name} may be called from {hours} in its own time zone, and it is"
+        f" {' and '.join(shown)}{more}. {possible}"
+    )
+
+
+def possible_from(moment: datetime, zone: ZoneInfo) -> str:
+    """When all the numbers of a call may be called.
+
+    Args:
+        moment: in UTC.
+        zone: a time zone of the people called.
+    """
+    return (
+        f"Calling is possible from {moment.astimezone(zone):%Y-%m-%d %H:%M} in {zone.key}"
+        f" ({moment:%Y-%m-%dT%H:%M:%SZ}): try again then, unchanged."
+    )
+
+
+def never_possible(*, together: bool) -> str:
+    """No time of the day is inside the hours of every time zone.
+
+    Args:
+        together: whether the zones are those of several numbers.
+    """
+    if together:
+        return "There is no time that suits all the numbers: call them one at a time."
+    return (
+        "There is no time that suits every time zone that the number may be in: tell the user; only"
+        " the application can say where the number is."
+    )
+
+
+def request_refused(
+    messages: Sequence[str], code: str, details: Mapping[str, Any]
+) -> CallRefusedError:
+    """The policy refuses a request, with every problem at once.
+
+    Args:
+        messages: the problems, each with what to change.
+        code: a word for programs.
+        details: the same problems for programs.
+    """
+    return CallRefusedError(" ".join(messages), code=code, details=details)
+
+
+def cost_limit_exceeded(
+    worst: Decimal, minutes: int, cap: Decimal, fitting_minutes: int | None
+) -> CallRefusedError:
+    """The call could cost more than one call may.
+
+    Args:
+        worst: US dollars that it could cost.
+        minutes: how long it would then take.
+        cap: US dollars that one call may cost.
+        fitting_minutes: how long a call fits the limit; `None` if none does.
+    """
+    advice = (
+        f"Ask for the call with max_duration_minutes of at most {fitting_minutes}, or tell the"
+        " user."
+        if fitting_minutes
+        else "No length of this call fits the limit. Tell the user."
+    )
+    return CallRefusedError(
+        f"The call could cost ${worst:,.2f} at its longest of"
+        f" {spelling.count(minutes, 'minute')}, and one call may cost ${cap:,.2f}.",
+        advice=advice,
+        code="cost_limit_exceeded",
+        details={
+            "worst_case": str(worst),
+            "max_cost_per_call": str(cap),
+            "fitting_max_duration_minutes": fitting_minutes,
+        },
+    )

@@ -1,0 +1,182 @@
+"""What is wrong with the program around the tool: its credential, address, policy or packages.
+
+These texts are for the person who writes or runs the program. A model reads them too when a fault
+shows only at a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from langchain_oneshot_voice.errors import ConfigurationError
+
+SettingFault = Literal[
+    "hours_format",
+    "hours_equal",
+    "hours_zone",
+    "country",
+    "prefix",
+    "time_zone",
+    "file_type",
+    "file_shape",
+    "file_repeats",
+]
+"""One thing that is wrong with a policy's settings or with its file."""
+
+_SETTING_FAULTS: Mapping[SettingFault, str] = {
+    "hours_format": "write the hours as '08:00-21:00', or as two times of day",
+    "hours_equal": "start and end are equal; to call at any hour, turn the limit off",
+    "hours_zone": "hours are by the clock of the person called, without a time zone",
+    "country": "{given!r} is not a country: use ISO 3166 alpha-2, such as 'US' or 'GB'",
+    "prefix": "{given!r} is neither a number in E.164 nor the start of one: write '+', country code"
+    " and the first digits, such as +1415",
+    "time_zone": "{given!r} is not a time zone that this machine knows: use an IANA name such as"
+    " 'America/New_York'; where the system has no time zone database, install the 'tzdata' package",
+    "file_type": "its name ends in neither .toml nor .json",
+    "file_shape": "it does not hold an object of settings",
+    "file_repeats": "a setting is given twice",
+}
+
+
+def setting_fault(fault: SettingFault, **facts: str) -> str:
+    """One thing that is wrong with a policy, as a part of a sentence.
+
+    Args:
+        fault: what it is.
+        facts: what the text names, such as the value that was `given`.
+    """
+    return _SETTING_FAULTS[fault].format(**facts)
+
+
+def unknown_setting(named: Sequence[str], known: Sequence[str], close: Sequence[str]) -> str:
+    """A policy was given settings that it does not have.
+
+    Args:
+        named: the unknown ones, as Python writes them.
+        known: all that there are.
+        close: known ones with a similar name.
+    """
+    meant = f": did you mean {' or '.join(close)}?" if close else "."
+    return f"a policy has no {', '.join(named)}{meant} The settings are: {', '.join(known)}"
+
+
+def policy_unusable(source: str | None, faults: Sequence[str]) -> ConfigurationError:
+    """A policy's settings are unknown or wrong.
+
+    Args:
+        source: the file that they are in; `None` for a mapping.
+        faults: all that is wrong.
+    """
+    of = f" in {source}" if source else ""
+    return ConfigurationError(
+        f"The policy{of} can't be used: {'; '.join(faults)}.",
+        advice="The program's policy has to be corrected.",
+    )
+
+
+def policy_file_unreadable(path: str, why: str) -> ConfigurationError:
+    """A policy's file is missing, or is not TOML or JSON."""
+    return ConfigurationError(
+        f"The policy file {path} can't be read: {why}.",
+        advice="The file, or its path in the program, has to be corrected.",
+    )
+
+
+def call_time_zone_unusable(why: str) -> ConfigurationError:
+    """The application named a time zone for a call that does not exist."""
+    return ConfigurationError(
+        f"The time zone given for a call: {why}.",
+        advice="The program has to give a time zone that exists.",
+    )
+
+
+def no_credential() -> ConfigurationError:
+    """Nothing was given to pay with."""
+    return ConfigurationError(
+        "There is no credential to pay with.",
+        advice="Give private_key (or set ONESHOT_WALLET_PRIVATE_KEY), or access_token (or set"
+        " ONESHOT_ACCESS_TOKEN). Without either, use the sandbox, which needs no wallet: run"
+        " `oneshot-voice sandbox`, or `make demo`.",
+    )
+
+
+def two_credentials() -> ConfigurationError:
+    """A key and a token were given, so it is not clear what pays."""
+    return ConfigurationError(
+        "Both a private key and an access token were given.",
+        advice="Give one: the key pays from the wallet, the token from prepaid credits.",
+    )
+
+
+def private_key_unusable() -> ConfigurationError:
+    """The private key is not one."""
+    return ConfigurationError(
+        "The private key can't be used: a key is 64 hexadecimal digits, with or without '0x'.",
+        advice="Check ONESHOT_WALLET_PRIVATE_KEY, or try the sandbox, which brings a key of its own"
+        " (make demo).",
+    )
+
+
+def access_token_unusable() -> ConfigurationError:
+    """The access token is not one."""
+    return ConfigurationError(
+        "The access token can't be used: a token is 'oneshot_' and 64 lowercase hexadecimal"
+        " digits.",
+        advice="Check ONESHOT_ACCESS_TOKEN.",
+    )
+
+
+def base_url_unreadable(example: str) -> ConfigurationError:
+    """The address of the service is not one.
+
+    Args:
+        example: an address that works.
+    """
+    return ConfigurationError(
+        "base_url is not a web address.",
+        advice=f"Use https, such as {example}, or the address of a sandbox.",
+    )
+
+
+def base_url_too_long() -> ConfigurationError:
+    """The address carries credentials, a query or a fragment."""
+    return ConfigurationError(
+        "base_url carries more than a scheme, a host, a port and a path.",
+        advice="Leave out credentials, '?' and '#'.",
+    )
+
+
+def base_url_unencrypted(host: str | None) -> ConfigurationError:
+    """The address is plain http to another machine."""
+    return ConfigurationError(
+        f"base_url is plain http to {host}: others could read payments and proofs.",
+        advice="Use https; plain http is for a sandbox on this machine (127.0.0.1).",
+    )
+
+
+def outcome_schema_unusable() -> ConfigurationError:
+    """The schema to fill from calls is neither of the two kinds."""
+    return ConfigurationError(
+        "outcome_schema is neither a pydantic model class nor a JSON schema with `properties`.",
+        code="outcome_schema_unusable",
+        advice="The program has to pass one of the two.",
+    )
+
+
+def frame_needs_pandas() -> ConfigurationError:
+    """A DataFrame was asked for and pandas is not installed."""
+    return ConfigurationError(
+        "to_pandas() needs pandas.",
+        code="missing_package",
+        advice="Install it: pip install pandas. `rows` and `days` work without it.",
+    )
+
+
+def plot_needs_matplotlib() -> ConfigurationError:
+    """A plot was asked for and matplotlib is not installed."""
+    return ConfigurationError(
+        "The plot needs matplotlib.",
+        code="missing_package",
+        advice="Install it: pip install 'langchain-oneshot-voice[plot]'.",
+    )
