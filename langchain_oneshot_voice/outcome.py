@@ -50,6 +50,9 @@ _DOUBT = frozenset(
 _CLOCK = re.compile(r"(?:(\d{1,2}):)?(\d{1,3}):(\d{2})")
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?) ?(?:s|sec|seconds?)", re.IGNORECASE)
 
+_UNANSWERED = ("busy", "no-answer", "no_answer", "did-not-answer")
+"""Parts of an `ended_reason` that say that nobody picked up."""
+
 
 def read_result(
     job: Mapping[str, Any],
@@ -73,19 +76,22 @@ def read_result(
     structured = result.get("structured_data")
     structured = structured if isinstance(structured, dict) else {}
     ended_reason = text(result.get("ended_reason"))
+    answered_by = _answered_by(outcome, ended_reason)
     evaluation = result.get("success_evaluation")
     numbers = quote.numbers if quote else ()
     return VoiceCallResult(
         request_id=request_id,
         call_status=status,
-        call_successful=_success(status, outcome, evaluation),
-        answered_by=_ANSWERED_BY.get(outcome or "", "unknown"),
+        call_successful=_success(status, outcome, answered_by, evaluation),
+        answered_by=answered_by,
         outcome=outcome,
         ended_reason=ended_reason,
         summary=text(result.get("summary")) or text(job.get("error")),
         transcript=tuple(read_transcript(result.get("transcript"), numbers)),
         structured_data=structured,
-        contradiction=_contradiction(status, outcome, structured, _evaluated(evaluation)),
+        contradiction=_contradiction(
+            status, outcome, answered_by, structured, _evaluated(evaluation)
+        ),
         recording_url=text(result.get("recording_url")),
         duration_seconds=_duration(result.get("duration_seconds")),
         cost=CallCost(
@@ -105,12 +111,19 @@ def was_answered(result: VoiceCallResult) -> bool:
     """Whether somebody or something picked up, so that calling again would be calling twice."""
     if result.call_status == "failed":
         return result.answered_by not in {"nobody", "unknown"} or bool(result.transcript)
-    return result.answered_by != "nobody" and not _busy(result.ended_reason)
+    return result.answered_by != "nobody"
 
 
-def _busy(ended_reason: str | None) -> bool:
-    words = (ended_reason or "").lower()
-    return any(w in words for w in ("busy", "no-answer", "no_answer", "did-not-answer"))
+def _answered_by(outcome: str | None, ended_reason: str | None) -> AnsweredBy:
+    """Who picked up: by the outcome, else nobody where the line was busy or not answered."""
+    if outcome in _ANSWERED_BY:
+        return _ANSWERED_BY[outcome]
+    reason = (ended_reason or "").lower()
+    return "nobody" if any(part in reason for part in _UNANSWERED) else "unknown"
+
+
+def _came_to_nothing(outcome: str | None, answered_by: AnsweredBy) -> bool:
+    return outcome in _CAME_TO_NOTHING or answered_by == "nobody"
 
 
 def _status(word: object) -> CallStatus:
@@ -119,13 +132,15 @@ def _status(word: object) -> CallStatus:
     return "failed" if word == "failed" else "in_progress"
 
 
-def _success(status: CallStatus, outcome: str | None, evaluation: object) -> CallSuccess:
+def _success(
+    status: CallStatus, outcome: str | None, answered_by: AnsweredBy, evaluation: object
+) -> CallSuccess:
     if status == "in_progress":
         return "unknown"
     if status == "failed":
         return "failure"
     said = _evaluated(evaluation)
-    if outcome in _CAME_TO_NOTHING:
+    if _came_to_nothing(outcome, answered_by):
         return "unknown" if said == "success" else "failure"  # the two contradict each other
     return said
 
@@ -143,14 +158,18 @@ def _evaluated(evaluation: object) -> CallSuccess:
 
 
 def _contradiction(
-    status: CallStatus, outcome: str | None, structured: Mapping[str, Any], said: CallSuccess
+    status: CallStatus,
+    outcome: str | None,
+    answered_by: AnsweredBy,
+    structured: Mapping[str, Any],
+    said: CallSuccess,
 ) -> str | None:
     """Where the service's own words on one call do not go together."""
     if said != "success" or status == "in_progress":
         return None
     if status == "failed":
         return wording.conflict("failed_yet_success")
-    if outcome in _CAME_TO_NOTHING:
+    if _came_to_nothing(outcome, answered_by):
         return wording.conflict("nobody_yet_success")
     if structured.get("objective_met") is False:
         return wording.conflict("not_met_yet_success")

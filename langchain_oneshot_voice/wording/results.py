@@ -41,7 +41,7 @@ _CONFLICTS: Mapping[Conflict, str] = {
 _REUSED = "Nobody was called now: this is about an earlier call with the same objective."
 
 _REFUND_OPEN = " Whether the payment comes back is up to the service."
-"""Said of a failed call."""
+"""Said of a failed call for which no credit is known."""
 
 _TRANSCRIPT_HEAD, _TRANSCRIPT_TAIL = 1000, 1800
 """Characters of a long transcript that a model is shown: how it began, and how it ended."""
@@ -161,7 +161,7 @@ def _completed(result: VoiceCallResult) -> str:
 
 def _failed(result: VoiceCallResult) -> str:
     code = f" ({spelling.code(result.error_code)})" if result.error_code else ""
-    refund = _REFUND_OPEN
+    refund = "" if result.cost.credit_issued else _REFUND_OPEN
     return (
         f"The call was placed and the service could not carry it out{code}.{refund}"
         " Ask the user before calling again."
