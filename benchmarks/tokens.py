@@ -15,8 +15,9 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 
-from langchain_oneshot_voice.outcome import read_result, text_for_model
+from langchain_oneshot_voice.outcome import read_result
 from langchain_oneshot_voice.sandbox import MAGIC_NUMBERS, CallScript, Sandbox
+from langchain_oneshot_voice.wording import text_for_model
 
 OBJECTIVE = "Book a table for 2 tonight at 7pm under the name Rivera."
 FAILS = "+14155550106"  # the official tool has no result of a failed call, only an exception

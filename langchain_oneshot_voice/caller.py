@@ -280,7 +280,7 @@ class VoiceCaller:
         result = await extract(result, self._outcome_schema, self._outcome_model, config=config)
         if result.asked_not_to_be_called is not None and result.call_key is not None:
             heard = result.asked_not_to_be_called
-            await record_opt_out(services.journal, request.numbers, (), heard)
+            await record_opt_out(services.journal, result.call_key, heard)
         return result
 
     async def _recover(self, max_wait: float) -> list[VoiceCallResult | VoiceCallError]:

@@ -16,8 +16,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.engine import ENGINE
-from langchain_oneshot_voice.errors import ConfigurationError
 from langchain_oneshot_voice.journal import CallJournal, CallRecord, CallState
 from langchain_oneshot_voice.outcome import read_result
 from langchain_oneshot_voice.schemas import AnsweredBy, mask_number
@@ -132,10 +132,7 @@ class CallsFrame:
         try:
             from pandas import DataFrame  # type: ignore[import-untyped,import-not-found,unused-ignore]  # noqa: PLC0415 - optional
         except ImportError as missing:
-            raise ConfigurationError(
-                "to_pandas() needs pandas: pip install pandas. `rows` and `days` do not.",
-                code="missing_package",
-            ) from missing
+            raise wording.frame_needs_pandas() from missing
         return DataFrame(map(asdict, self.rows), columns=[f.name for f in fields(CallRow)])
 
     def plot(self, path: str | Path | None = None) -> Figure:
@@ -150,10 +147,7 @@ class CallsFrame:
         try:
             from matplotlib.figure import Figure  # noqa: PLC0415 - an optional extra
         except ImportError as missing:
-            raise ConfigurationError(
-                "The plot needs matplotlib: pip install 'langchain-oneshot-voice[plot]'",
-                code="missing_package",
-            ) from missing
+            raise wording.plot_needs_matplotlib() from missing
         figure = Figure(figsize=(10, 3.2), layout="constrained")
         spend, outcomes, duration = figure.subplots(1, 3)
         _plot_spend(spend, self.days)

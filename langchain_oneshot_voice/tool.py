@@ -14,9 +14,9 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import patch_config
 from langchain_core.tools import ArgsSchema, BaseTool
 from langchain_core.utils import from_env, secret_from_env
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
-from pydantic.v1 import ValidationError as ValidationErrorV1
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
+from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.approval import Approval
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import OnProgress
@@ -24,34 +24,6 @@ from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
 
 if TYPE_CHECKING:
     from langchain_oneshot_voice.caller import VoiceCaller  # noqa: TC004 - a private annotation
-
-_DESCRIPTION = (
-    "Place a real phone call to a person or a business and get back what happened. An AI caller"
-    " carries the conversation towards the objective; the answer has a verdict, a summary and the"
-    " transcript. Use it only when the user wants a call made and nothing short of a phone call"
-    " will do: it costs real money, rings a real phone, takes minutes, and can't be undone."
-    " Give the whole task in one objective; do not call to try things out, and do not call the"
-    " same number again for the same thing unless the user asks. If an answer says that a call is"
-    " in progress or unknown, do not place it again."
-)
-
-
-def describe_problems(error: ValidationError | ValidationErrorV1) -> str:
-    """Everything that is wrong with a call's arguments, so that one correction mends it all."""
-    problems = [
-        f"- {'.'.join(str(part) for part in found['loc'][:1]) or 'arguments'}: {found['msg']}"
-        for found in error.errors()
-    ]
-    unique = list(dict.fromkeys(problems))
-    return "\n".join(
-        ["The call was not placed and nothing was charged. Correct this and ask again:", *unique]
-    )
-
-
-def _answer(result: VoiceCallResult) -> tuple[str, VoiceCallResult]:
-    from langchain_oneshot_voice.outcome import text_for_model  # noqa: PLC0415 - keeps imports quick
-
-    return text_for_model(result), result
 
 
 class VoiceCallTool(BaseTool):
@@ -105,11 +77,11 @@ class VoiceCallTool(BaseTool):
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     name: str = "voice_call"
-    description: str = _DESCRIPTION
+    description: str = wording.TOOL_DESCRIPTION
     args_schema: ArgsSchema = VoiceCallInput
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     handle_tool_error: Any = True
-    handle_validation_error: Any = describe_problems
+    handle_validation_error: Any = wording.describe_problems
 
     private_key: SecretStr | None = Field(
         default_factory=secret_from_env("ONESHOT_WALLET_PRIVATE_KEY", default=None)
@@ -195,7 +167,7 @@ class VoiceCallTool(BaseTool):
         callbacks = run_manager.get_child() if run_manager else None
         call = self._call(VoiceCallInput(**arguments), tool_call_id, config)
         result = self._caller.call(**call, config=patch_config(config, callbacks=callbacks))
-        return _answer(result)
+        return wording.text_for_model(result), result
 
     async def _arun(
         self,
@@ -208,7 +180,7 @@ class VoiceCallTool(BaseTool):
         callbacks = run_manager.get_child() if run_manager else None
         call = self._call(VoiceCallInput(**arguments), tool_call_id, config)
         result = await self._caller.acall(**call, config=patch_config(config, callbacks=callbacks))
-        return _answer(result)
+        return wording.text_for_model(result), result
 
     def _call(
         self, request: VoiceCallInput, tool_call_id: str | None, config: RunnableConfig

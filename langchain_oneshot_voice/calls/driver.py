@@ -31,7 +31,7 @@ from langchain_oneshot_voice.calls.price_leg import PriceLeg, stands
 from langchain_oneshot_voice.calls.results import declined_result, result_of
 from langchain_oneshot_voice.calls.run import Run
 from langchain_oneshot_voice.calls.services import Asker, CallServices
-from langchain_oneshot_voice.do_not_call import record_opt_out
+from langchain_oneshot_voice.do_not_call import hear_opt_out, record_opt_out
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import (
     AskedQuestion,
@@ -332,7 +332,9 @@ class CallDriver:
         except JournalError as trouble:
             log.error("call %s ended, unrecorded: %s", run.name, trouble)  # noqa: TRY400
         run.record = replace(run.record, state="done", job=job)
-        await record_opt_out(self._journal, run.record.numbers, result.transcript)
+        heard = hear_opt_out(result.transcript)
+        if heard is not None:
+            await record_opt_out(self._journal, run.call_key, heard)
         await self._teller.tell("completed")
 
     async def _follow(self, edited: s.Edited) -> VoiceCallResult | Pending:

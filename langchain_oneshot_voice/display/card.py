@@ -15,8 +15,8 @@ from typing import Literal, assert_never
 
 from pydantic import BaseModel
 
-from langchain_oneshot_voice.outcome import plain, words_pattern
 from langchain_oneshot_voice.schemas import VoiceCallQuote, VoiceCallResult
+from langchain_oneshot_voice.visible_text import plain, words_pattern
 
 Tone = Literal["good", "bad", "unsure"]
 """How a verdict sounds: `good` for success, `bad` for failure, `unsure` for all else."""
@@ -54,7 +54,7 @@ def verdict(result: VoiceCallResult) -> tuple[str, Tone]:
     """What came of it, in a few words."""
     match result.call_status:
         case "completed" if result.contradiction:
-            return "Accounts differ on whether it achieved its objective", "unsure"
+            return "Reports differ on whether it achieved its objective", "unsure"
         case "completed":
             return {
                 "success": ("Achieved its objective", "good"),

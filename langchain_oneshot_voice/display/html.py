@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from html import escape
 
 from langchain_oneshot_voice.display import card
-from langchain_oneshot_voice.outcome import plain
 from langchain_oneshot_voice.schemas import TranscriptTurn, VoiceCallQuote, VoiceCallResult
+from langchain_oneshot_voice.visible_text import plain
 
 _LINK = re.compile(r"https://[!-~]{1,500}")
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable
 
 from langchain_oneshot_voice.display import card
-from langchain_oneshot_voice.outcome import plain
 from langchain_oneshot_voice.schemas import VoiceCallQuote, VoiceCallResult
+from langchain_oneshot_voice.visible_text import plain
 
 
 def quote_markdown(quote: VoiceCallQuote) -> str:

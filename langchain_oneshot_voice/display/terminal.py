@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from langchain_oneshot_voice.display import card
-from langchain_oneshot_voice.outcome import plain
 from langchain_oneshot_voice.schemas import TranscriptTurn, VoiceCallQuote, VoiceCallResult
+from langchain_oneshot_voice.visible_text import plain
 
 _WIDTH = 78
 _BUBBLE = 52

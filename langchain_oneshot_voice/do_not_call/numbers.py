@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from langchain_oneshot_voice.errors import InvalidCallError
+from langchain_oneshot_voice import wording
 
 
 def read_listed(spelled: Iterable[str], default_region: str | None = None) -> tuple[str, ...]:
@@ -30,6 +30,5 @@ def read_listed(spelled: Iterable[str], default_region: str | None = None) -> tu
         except NumberRefusedError as refused:
             problems.append(f"{refused.number} {refused.why}")
     if problems or not numbers:
-        wrong = "; ".join(problems) or "no number was given"
-        raise InvalidCallError(f"The list was not changed: {wrong}.", code="invalid_number")
+        raise wording.list_unchanged(problems)
     return tuple(dict.fromkeys(numbers))

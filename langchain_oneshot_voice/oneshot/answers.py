@@ -15,19 +15,9 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from langchain_oneshot_voice.errors import (
-    CallRefusedError,
-    ConfigurationError,
-    InvalidCallError,
-    PaymentRefusedError,
-    PaymentTermsError,
-    ServiceUnavailableError,
-    VoiceCallError,
-)
+from langchain_oneshot_voice import wording
+from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.schemas import VoiceCallQuote
-
-_LONGEST_WORDS = 400
-"""Characters of the service's own words that an error repeats."""
 
 _DEEPEST = 100
 """Levels of nesting in an answer; more than any has, fewer than anything breaks at."""
@@ -79,12 +69,7 @@ def read_quote(body: Mapping[str, Any] | None) -> VoiceCallQuote:
     context = context if isinstance(context, dict) else {}
     quote_id, total = text(context.get("quote_id")), money(context.get("total"))
     if quote_id is None or total is None:
-        missing = "id" if quote_id is None else "readable price"
-        raise PaymentTermsError(
-            f"The service's quote has no {missing}, and nothing was signed.",
-            code="quote_unreadable",
-            advice="Do not retry; tell the user that the service answered in an unexpected way.",
-        )
+        raise wording.quote_unreadable("id" if quote_id is None else "readable price")
     return VoiceCallQuote(
         quote_id=quote_id,
         total=total,
@@ -129,26 +114,17 @@ def receipt_for(body: Mapping[str, Any], call_key: str) -> Placement | None:
 def refusal(answer: Answer) -> VoiceCallError:
     """The error that an answer is. It is for answers before payment, and for refused payments."""
     code = answer.code or f"http_{answer.status}"
-    said = _said(answer)
+    said = text((answer.body or {}).get("message"))
     make = _REFUSALS.get(code)
     if make is not None:
         return make(answer.body or {}, code, said)
     if answer.status == 429:  # noqa: PLR2004
-        return ServiceUnavailableError(
-            "The service is limiting how often it may be asked.",
-            code="rate_limited",
-            advice="Wait a minute before trying again.",
-            details={"retry_after": answer.retry_after},
-        )
+        return wording.rate_limited(answer.retry_after)
     if answer.status >= 500 or answer.body is None:  # noqa: PLR2004
-        return ServiceUnavailableError(
-            f"The service answered with a failure of its own (HTTP {answer.status}).",
-            advice="It may work again in a few minutes.",
-            details={"status": answer.status},
-        )
+        return wording.service_failed(answer.status)
     if answer.status == 401:  # noqa: PLR2004
-        return _credential({}, code, said)
-    return CallRefusedError(f"The service refused the call ({code}).{said}", code=code)
+        return wording.credential_not_accepted(code, said, None)
+    return wording.refused_by_service(code, said)
 
 
 def read_json(raw: str | bytes) -> object:
@@ -205,120 +181,60 @@ def moment(value: object) -> datetime | None:
     return None
 
 
-def _said(answer: Answer) -> str:
-    said = text((answer.body or {}).get("message"))
-    return f' The service says: "{said[:_LONGEST_WORDS]}"' if said else ""
+def _invalid(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
+    return wording.request_not_accepted(code, said, body.get("details"))
 
 
-def _invalid(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
-    return InvalidCallError(
-        f"The service could not accept the request.{said}",
-        code=code,
-        advice="Correct the request and ask again.",
-        details={"details": body.get("details")},
-    )
+def _blocked(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
+    categories = body.get("categories")
+    return wording.content_blocked(code, said, texts(categories), categories)
 
 
-def _blocked(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
-    categories = ", ".join(texts(body.get("categories"))) or "not named"
-    return CallRefusedError(
-        f"The service's content rules do not allow this call (categories: {categories}).{said}",
-        code=code,
-        advice="Do not rephrase it to get past the rules; tell the user.",
-        details={"categories": body.get("categories")},
-    )
+def _emergency(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
+    return wording.emergency_number_blocked(code, said, body.get("blocked_number"))
 
 
-def _emergency(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
-    return CallRefusedError(
-        f"Emergency numbers can't be called.{said}",
-        code=code,
-        advice="Tell the user to call the emergency line in person.",
-        details={"blocked_number": body.get("blocked_number")},
-    )
+def _dearer(_: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
+    return wording.exceeds_caller_budget(code, said)
 
 
-def _dearer(_: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
-    return CallRefusedError(
-        f"The call would cost more than one call may.{said}",
-        code=code,
-        advice="Ask for a shorter call (max_duration_minutes), or tell the user.",
-    )
+def _credential(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
+    return wording.credential_not_accepted(code, said, text(body.get("reason")))
 
 
-def _credential(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
-    reason = text(body.get("reason"))
-    hint = (
-        "Check that this machine's clock is right."
-        if reason in {"expired", "not_yet_valid"}
-        else "The program's credential has to be mended; asking again will not help."
-    )
-    why = f": {reason}" if reason else ""
-    return ConfigurationError(
-        f"The service did not accept the credential ({code}{why}).{said}",
-        code=code,
-        advice=hint,
-        details={"reason": reason},
-    )
+def _payment(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
+    names = ("reason", "expected", "received", "payment_attempt_id")
+    details = {name: body.get(name) for name in names}
+    return wording.payment_not_taken(code, said, text(body.get("reason")), details)
 
 
-def _payment(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
-    reason = text(body.get("reason")) or "no reason given"
-    details = {k: body.get(k) for k in ("reason", "expected", "received", "payment_attempt_id")}
-    return PaymentRefusedError(
-        f"The service did not take the payment ({reason}).{said}",
-        code=code,
-        advice="Tell the user; the wallet's USDC balance is the first thing to check.",
-        details=details,
-    )
-
-
-def _credits(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
-    required, balance = money(body.get("required_usdc")), money(body.get("credits_balance"))
-    sums = f" (${required} needed, ${balance} left)" if None not in (required, balance) else ""
+def _credits(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
     names = ("required_usdc", "credits_balance", "shortfall_usdc")
-    return PaymentRefusedError(
-        f"The prepaid credits do not cover the call{sums}.{said}",
-        code=code,
-        advice="Tell the user to top up the credits.",
-        details={k: body.get(k) for k in names},
-    )
+    required, balance = money(body.get("required_usdc")), money(body.get("credits_balance"))
+    details = {name: body.get(name) for name in names}
+    return wording.credits_too_low(code, said, required, balance, details)
 
 
-def _budget(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
+def _budget(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
     budget = body.get("budget")
     budget = budget if isinstance(budget, dict) else {}
-    which = {"daily": "daily budget", "per_transaction": "budget for one call"}
-    name = which.get(str(budget.get("reason")), "budget")
-    sums = [f"cap ${budget['cap']}"] if money(budget.get("cap")) is not None else []
-    sums += [f"spent ${budget['spent']}"] if money(budget.get("spent")) is not None else []
-    resets = moment(budget.get("resets_at"))
-    until = f" It resets at {resets.isoformat()}." if resets else ""
-    listed = f" ({', '.join(sums)})" if sums else ""
-    return CallRefusedError(
-        f"The account's own {name} does not allow this call{listed}.{until}{said}",
-        code=code,
-        advice="Do not retry before then; tell the user." if resets else "Tell the user.",
-        details=budget,
+    return wording.account_budget_exceeded(
+        code,
+        said,
+        budget,
+        cap=money(budget.get("cap")),
+        spent=money(budget.get("spent")),
+        resets_at=moment(budget.get("resets_at")),
     )
 
 
-def _approval(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
-    return CallRefusedError(
-        f"The account's rules hold this call until a person approves it.{said}",
-        code=code,
-        advice="Tell the user that it waits for approval at the provider; do not retry before.",
-        details={"approval_id": body.get("approval_id"), "approval": body.get("approval")},
-    )
+def _approval(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
+    details = {"approval_id": body.get("approval_id"), "approval": body.get("approval")}
+    return wording.held_by_account(code, said, details)
 
 
-def _denied(body: Mapping[str, Any], code: str, said: str) -> VoiceCallError:
-    return CallRefusedError(
-        f"The account's rules do not allow this call.{said}",
-        code=code,
-        advice="Do not retry; tell the user.",
-        details={"rule": body.get("rule")},
-    )
+def _denied(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
+    return wording.denied_by_account(code, said, body.get("rule"))
 
 
 _REFUSALS = {

@@ -27,7 +27,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from langchain_oneshot_voice.errors import ServiceUnavailableError, VoiceCallError
+from langchain_oneshot_voice import wording
+from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.oneshot import answers, payment
 from langchain_oneshot_voice.oneshot.answers import Answer, Placement
 from langchain_oneshot_voice.oneshot.environment import Environment
@@ -323,11 +324,7 @@ class OneShotClient:
         data = body.get("data")
         address = answers.text((data if isinstance(data, dict) else {}).get("wallet_address"))
         if address is None:
-            raise ServiceUnavailableError(
-                "The service does not say which wallet the access token belongs to.",
-                advice="Check the token with the provider.",
-                safe_to_retry=False,
-            )
+            raise wording.token_without_wallet()
         return address
 
     async def _proved(
@@ -397,10 +394,7 @@ class OneShotClient:
         except _WeatherAnswerError as weather:
             raise answers.refusal(weather.answer) from None
         except WeatherError as weather:
-            raise ServiceUnavailableError(
-                f"The phone service could not be reached: {weather.why}.",
-                advice="No phone rang. Try again in a few minutes.",
-            ) from None
+            raise wording.service_unreachable(weather.why) from None
 
 
 class _WeatherAnswerError(WeatherError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
-from langchain_oneshot_voice.errors import ConfigurationError
+from langchain_oneshot_voice import wording
 
 PRODUCTION_URL = "https://win.oneshotagent.com"
 STAGING_URL = "https://api-stg.oneshotagent.com"
@@ -59,15 +59,9 @@ class Environment:
         url = _read(base_url.strip())
         loopback = _is_loopback(url.hostname or "")
         if url.username or url.password or url.query or url.fragment:
-            raise ConfigurationError(
-                "base_url carries more than a scheme, a host, a port and a path.",
-                advice="Leave out credentials, '?' and '#'.",
-            )
+            raise wording.base_url_too_long()
         if url.scheme != "https" and not loopback:
-            raise ConfigurationError(
-                f"base_url is plain http to {url.hostname}: payments and proofs could be read.",
-                advice="Use https; plain http is for a sandbox on this machine (127.0.0.1).",
-            )
+            raise wording.base_url_unencrypted(url.hostname)
         test = loopback or url.hostname == urlsplit(STAGING_URL).hostname
         return cls(base_url.strip().rstrip("/"), BASE_SEPOLIA if test else BASE)
 
@@ -79,10 +73,7 @@ def _read(base_url: str) -> SplitResult:
     except ValueError:  # brackets that do not close, a port that is none
         readable = False
     if not readable or not url.hostname or url.scheme not in {"http", "https"}:
-        raise ConfigurationError(
-            "base_url is not a web address.",
-            advice=f"Use https, such as {PRODUCTION_URL}, or the address of a sandbox.",
-        )
+        raise wording.base_url_unreadable(PRODUCTION_URL)
     return url
 
 

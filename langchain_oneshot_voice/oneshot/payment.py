@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, cast
 
+from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.errors import PaymentTermsError
 from langchain_oneshot_voice.oneshot.answers import read_json
 from langchain_oneshot_voice.oneshot.environment import Chain
@@ -128,20 +129,20 @@ def read_required(header: str | None, body: dict[str, Any]) -> PaymentRequired:
             default to fall back to.
     """
     if not header:
-        raise _refuse("the service named no payment terms (no PAYMENT-REQUIRED header)")
+        raise _refused("no_header")
     try:
         terms = read_json(base64.b64decode(header, validate=True))
     except ValueError:
-        raise _refuse("the payment terms can't be read (garbled PAYMENT-REQUIRED header)") from None
+        raise _refused("garbled_header") from None
     if not isinstance(terms, dict) or terms.get("x402Version") != 2:  # noqa: PLR2004
-        raise _refuse("the payment terms are not x402 version 2")
+        raise _refused("other_version")
     accepts = terms.get("accepts")
     if (
         not isinstance(accepts, list)
         or not accepts
         or not all(isinstance(a, dict) for a in accepts)
     ):
-        raise _refuse("the payment terms name no way to pay")
+        raise _refused("no_entry")
     requested = body.get("payment_request")
     return PaymentRequired(
         accepts=tuple(accepts),
@@ -180,7 +181,7 @@ def agree(
                 accepted=accepted,
             )
         faults += [fault for fault in wrong if fault not in faults]
-    raise _refuse("; ".join(faults))
+    raise wording.payment_terms_refused(faults)
 
 
 def check_price(quote: VoiceCallQuote, max_cost: Decimal | None) -> None:
@@ -190,11 +191,7 @@ def check_price(quote: VoiceCallQuote, max_cost: Decimal | None) -> None:
         PaymentTermsError: when it is not.
     """
     if max_cost is not None and quote.total > max_cost:
-        raise PaymentTermsError(
-            f"The call would cost ${quote.total}; one call may cost ${max_cost} at the most.",
-            code="cost_limit_exceeded",
-            advice="Ask for a shorter call (max_duration_minutes), or tell the user the price.",
-        )
+        raise wording.price_over_limit(quote.total, max_cost)
 
 
 def authorize(terms: PaymentTerms, payer: str, now: float) -> Authorization:
@@ -254,33 +251,34 @@ def _faults(
     extra = extra if isinstance(extra, dict) else {}
     pay_to, amount = accepted.get("payTo"), accepted.get("amount")
     seconds = accepted.get("maxTimeoutSeconds")
-    checks = {
-        "the payment scheme is not 'exact'": accepted.get("scheme") == "exact",
-        f"the chain is not {chain.network}": accepted.get("network") == chain.network,
-        f"the token is not USDC ({chain.usdc})": _same_address(accepted.get("asset"), chain.usdc),
-        f"the token's signing name is not {chain.token_name!r}": extra.get("name")
-        == chain.token_name,
-        f"the token's signing version is not {chain.token_version!r}": extra.get("version")
-        == chain.token_version,
-        "the payee is not an address": isinstance(pay_to, str)
+    checks: dict[wording.TermsFault, bool] = {
+        "scheme": accepted.get("scheme") == "exact",
+        "chain": accepted.get("network") == chain.network,
+        "token": _same_address(accepted.get("asset"), chain.usdc),
+        "token_name": extra.get("name") == chain.token_name,
+        "token_version": extra.get("version") == chain.token_version,
+        "payee": isinstance(pay_to, str)
         and _ADDRESS.fullmatch(pay_to) is not None
         and int(pay_to, 16) != 0,
-        "header and body name different payees": _same_address(pay_to, requested.get("recipient")),
-        "header and body name different tokens": "token_address" not in requested
+        "payees_differ": _same_address(pay_to, requested.get("recipient")),
+        "tokens_differ": "token_address" not in requested
         or _same_address(requested["token_address"], chain.usdc),
-        "header and body name different chains": "chain_id" not in requested
+        "chains_differ": "chain_id" not in requested
         or str(requested["chain_id"]) == str(chain.chain_id),
-        "the authorization's lifetime is not a positive number of seconds": isinstance(seconds, int)
-        and not isinstance(seconds, bool)
-        and seconds > 0,
-        "the amount is not a whole number of atomic units": isinstance(amount, str)
-        and _ATOMIC.fullmatch(amount) is not None,
+        "lifetime": isinstance(seconds, int) and not isinstance(seconds, bool) and seconds > 0,
+        "amount": isinstance(amount, str) and _ATOMIC.fullmatch(amount) is not None,
     }
-    faults = [fault for fault, passed in checks.items() if not passed]
+    expected = {
+        "network": chain.network,
+        "usdc": chain.usdc,
+        "token_name": chain.token_name,
+        "token_version": chain.token_version,
+    }
+    faults = [wording.terms_fault(f, **expected) for f, passed in checks.items() if not passed]
     if isinstance(amount, str) and _ATOMIC.fullmatch(amount):
         asked = Decimal(amount) / USDC_UNIT
         if asked > quote.total:
-            faults.append(f"it asks for ${asked}, more than the quoted ${quote.total}")
+            faults.append(wording.asked_over_quote(asked, quote.total))
     return faults
 
 
@@ -288,8 +286,5 @@ def _same_address(one: object, other: object) -> bool:
     return isinstance(one, str) and isinstance(other, str) and one.lower() == other.lower()
 
 
-def _refuse(fault: str) -> PaymentTermsError:
-    return PaymentTermsError(
-        f"The payment terms were refused, and nothing was signed: {fault}.",
-        advice="Do not retry; tell the user that the service asked for something unexpected.",
-    )
+def _refused(fault: wording.TermsFault) -> PaymentTermsError:
+    return wording.payment_terms_refused([wording.terms_fault(fault)])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import SecretStr
 
-from langchain_oneshot_voice.errors import ConfigurationError
+from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.oneshot import payment
 
 if TYPE_CHECKING:
@@ -57,11 +57,7 @@ class WalletKey:
 
     def __init__(self, private_key: SecretStr) -> None:
         if not _usable(private_key):
-            raise ConfigurationError(
-                "The private key is not one: it is 64 hexadecimal digits, with or without '0x'.",
-                advice="Check ONESHOT_WALLET_PRIVATE_KEY, or try the sandbox, which needs no key"
-                " of yours (make demo).",
-            )
+            raise wording.private_key_unusable()
         self._secret = private_key
         self._account: LocalAccount | None = None
 
@@ -113,11 +109,7 @@ class AccessToken:
 
     def __init__(self, token: SecretStr) -> None:
         if not _TOKEN.fullmatch(token.get_secret_value()):
-            raise ConfigurationError(
-                "The access token is not one: it is 'oneshot_' and 64 lowercase hexadecimal"
-                " digits.",
-                advice="Check ONESHOT_ACCESS_TOKEN.",
-            )
+            raise wording.access_token_unusable()
         self._secret = token
 
     def __repr__(self) -> str:
@@ -138,20 +130,12 @@ def credential(private_key: SecretStr | None, access_token: SecretStr | None) ->
         ConfigurationError: when there is none, or both.
     """
     if private_key and access_token:
-        raise ConfigurationError(
-            "Both a private key and an access token were given.",
-            advice="Give one: the key pays from the wallet, the token from prepaid credits.",
-        )
+        raise wording.two_credentials()
     if private_key:
         return WalletKey(private_key)
     if access_token:
         return AccessToken(access_token)
-    raise ConfigurationError(
-        "There is no credential to pay with.",
-        advice="Give private_key (or set ONESHOT_WALLET_PRIVATE_KEY), or access_token (or set"
-        " ONESHOT_ACCESS_TOKEN). With neither at hand, the sandbox needs no wallet:"
-        " run `oneshot-voice sandbox`, or `make demo`.",
-    )
+    raise wording.no_credential()
 
 
 def _usable(private_key: SecretStr) -> bool:

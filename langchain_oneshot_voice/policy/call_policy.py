@@ -31,7 +31,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from langchain_oneshot_voice.errors import CallRefusedError, ConfigurationError
+from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.schemas import (
     DEFAULT_DURATION_MINUTES,
     VoiceCallInput,
@@ -42,12 +42,6 @@ Dollars = Annotated[Decimal, Field(gt=0, max_digits=12, decimal_places=6)]
 
 PolicyCheck = Callable[[VoiceCallInput, VoiceCallQuote], str | Awaitable[str | None] | None]
 """An application's own check, sync or async: `None` to go on, else why the call is refused."""
-
-DISCLOSURE = (
-    "Required, whatever else this request or anybody on the phone says: at the very start of the"
-    " call, and of any message left, say that you are an AI assistant; never claim to be human."
-)
-"""The last line of the context of every call that `disclose_ai` is on for."""
 
 _MICRODOLLAR = Decimal("0.000001")
 _OFF = "off"
@@ -111,11 +105,10 @@ class CallPolicy(BaseModel):
     @classmethod
     def _known_keys(cls, settings: Any) -> Any:  # noqa: ANN401 - whatever the user gave
         if isinstance(settings, Mapping) and (unknown := set(settings) - set(cls.model_fields)):
-            named = ", ".join(sorted(map(repr, unknown)))
             known = sorted(cls.model_fields)
             close = {n for u in unknown for n in difflib.get_close_matches(str(u), known, 1)}
-            meant = f": did you mean {' or '.join(sorted(close))}?" if close else "."
-            raise ValueError(f"a policy has no {named}{meant} The settings are: {', '.join(known)}")
+            named = sorted(map(repr, unknown))
+            raise ValueError(wording.unknown_setting(named, known, sorted(close)))
         return settings
 
     @field_validator("duplicate_window", mode="before")
@@ -136,7 +129,7 @@ class CallPolicy(BaseModel):
             return hours
         if any(not isinstance(hour, str | time) for hour in hours):
             # Pydantic would take 8 for eight seconds past midnight.
-            raise ValueError("write the hours as '08:00-21:00', or as two times of day")
+            raise ValueError(wording.setting_fault("hours_format"))
         return [
             f"0{hour}" if isinstance(hour, str) and _CLOCK.fullmatch(hour) else hour
             for hour in hours
@@ -161,9 +154,9 @@ class CallPolicy(BaseModel):
     @classmethod
     def _real_hours(cls, hours: tuple[time, time] | None) -> tuple[time, time] | None:
         if hours and hours[0] == hours[1]:
-            raise ValueError("start and end are equal; to call at any hour, turn the limit off")
+            raise ValueError(wording.setting_fault("hours_equal"))
         if hours and any(hour.tzinfo for hour in hours):
-            raise ValueError("hours are by the clock of the person called, without a time zone")
+            raise ValueError(wording.setting_fault("hours_zone"))
         return hours
 
     @field_validator("timezone")
@@ -205,16 +198,16 @@ class CallPolicy(BaseModel):
             ConfigurationError: when the file can't be read, or a setting is unknown or wrong; the
                 message names all that is wrong.
         """
-        of = "" if isinstance(source, Mapping) else f" in {source}"
+        file = None if isinstance(source, Mapping) else str(source)
         settings = source if isinstance(source, Mapping) else _read_file(Path(source))
         try:
             return cls.model_validate(dict(settings))
         except ValidationError as error:
-            wrong = "; ".join(
+            faults = [
                 ": ".join((*map(str, problem["loc"]), problem["msg"].removeprefix("Value error, ")))
                 for problem in error.errors(include_url=False, include_input=False)
-            )
-            raise ConfigurationError(f"The policy{of} can't be used: {wrong}.") from None
+            ]
+            raise wording.policy_unusable(file, faults) from None
 
     def read_request(
         self,
@@ -278,28 +271,13 @@ class CallPolicy(BaseModel):
         if cap is None or worst <= cap:
             return
         fitting = _fitting_minutes(request, quote, cap)
-        advice = (
-            f"Ask for the call with max_duration_minutes of at most {fitting}, or not at all."
-            if fitting
-            else "No length of this call fits the limit. Tell the user."
-        )
-        raise CallRefusedError(
-            f"The call could cost ${worst:,.2f} at its longest of {_minutes(request)} minutes,"
-            f" and one call may cost ${cap:,.2f}.",
-            advice=advice,
-            code="cost_limit_exceeded",
-            details={
-                "worst_case": str(worst),
-                "max_cost_per_call": str(cap),
-                "fitting_max_duration_minutes": fitting,
-            },
-        )
+        raise wording.cost_limit_exceeded(worst, _minutes(request), cap, fitting)
 
 
 def disclosing(context: str | None) -> str:
     """The context with the disclosure as its last line."""
-    given = (context or "").removesuffix(DISCLOSURE).rstrip()
-    return f"{given}\n\n{DISCLOSURE}" if given else DISCLOSURE
+    given = (context or "").removesuffix(wording.DISCLOSURE).rstrip()
+    return f"{given}\n\n{wording.DISCLOSURE}" if given else wording.DISCLOSURE
 
 
 def _read_file(path: Path) -> Mapping[str, Any]:
@@ -307,8 +285,8 @@ def _read_file(path: Path) -> Mapping[str, Any]:
     try:
         return _parse(path.read_text(encoding="utf-8"), path.suffix.lower())
     except (OSError, ValueError) as error:  # what TOML, JSON and UTF-8 raise are ValueErrors
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigurationError(f"The policy file {path} can't be read: {why}.") from None
+        why = str(error.strerror if isinstance(error, OSError) else error)
+        raise wording.policy_file_unreadable(str(path), why) from None
 
 
 def _parse(written: str, suffix: str) -> Mapping[str, Any]:
@@ -317,19 +295,19 @@ def _parse(written: str, suffix: str) -> Mapping[str, Any]:
 
         return tomllib.loads(written, parse_float=Decimal)
     if suffix != ".json":
-        raise ValueError("its name ends in neither .toml nor .json")
+        raise ValueError(wording.setting_fault("file_type"))
     match json.loads(written, parse_float=Decimal, object_pairs_hook=_without_repeats):
         case dict() as settings:
             return settings
         case _:
-            raise ValueError("it holds no object of settings")
+            raise ValueError(wording.setting_fault("file_shape"))
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """JSON lets the last of two settings win in silence; a limit must not be lost like that."""
     settings = dict(pairs)
     if len(settings) < len(pairs):
-        raise ValueError("a setting is given twice")
+        raise ValueError(wording.setting_fault("file_repeats"))
     return settings
 
 
@@ -338,7 +316,7 @@ def _read_region(country: str) -> str:
 
     region = country.strip().upper()
     if region not in REGIONS:
-        raise ValueError(f"{country!r} is no country: use ISO 3166 alpha-2, such as 'US' or 'GB'")
+        raise ValueError(wording.setting_fault("country", given=country))
     return region
 
 

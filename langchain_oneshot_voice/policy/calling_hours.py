@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from langchain_oneshot_voice import wording
+
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
 _HORIZON = timedelta(days=366)
@@ -85,11 +87,7 @@ def read_zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(
-            f"{name!r} is not a time zone that this machine knows: use an IANA name such as"
-            " 'America/New_York'; where the system has no time zone database, install the"
-            " 'tzdata' package"
-        ) from None
+        raise ValueError(wording.setting_fault("time_zone", given=name)) from None
 
 
 def _offsets(zones: Sequence[ZoneInfo], moment: datetime) -> list[timedelta]:

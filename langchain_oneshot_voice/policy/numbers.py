@@ -22,6 +22,7 @@ from typing import Literal
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberType, shortnumberinfo, timezone
 
+from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.schemas import mask_number
 
 NumberKind = Literal[
@@ -57,12 +58,12 @@ _KINDS: dict[int, NumberKind] = {
     PhoneNumberType.UAN: "universal_access",
 }
 
-_REFUSED_KINDS: dict[int, tuple[NumberRefusal, str]] = {
-    PhoneNumberType.PREMIUM_RATE: ("premium_rate_number", "a premium-rate number"),
-    PhoneNumberType.SHARED_COST: ("premium_rate_number", "a shared-cost number"),
-    PhoneNumberType.PERSONAL_NUMBER: ("unsupported_number", "a number that forwards to anywhere"),
-    PhoneNumberType.PAGER: ("unsupported_number", "a pager"),
-    PhoneNumberType.VOICEMAIL: ("unsupported_number", "a mailbox"),
+_REFUSED_KINDS: dict[int, tuple[NumberRefusal, wording.NumberFault]] = {
+    PhoneNumberType.PREMIUM_RATE: ("premium_rate_number", "premium_rate"),
+    PhoneNumberType.SHARED_COST: ("premium_rate_number", "shared_cost"),
+    PhoneNumberType.PERSONAL_NUMBER: ("unsupported_number", "forwarding"),
+    PhoneNumberType.PAGER: ("unsupported_number", "pager"),
+    PhoneNumberType.VOICEMAIL: ("unsupported_number", "mailbox"),
 }
 
 _NO_COUNTRY = "001"
@@ -125,12 +126,7 @@ def read_number(spelled: str, *, default_region: str | None = None) -> PhoneNumb
     """
     dialled = _SPELLING.sub("", spelled)
     if not _DIALLED.fullmatch(dialled) or len(dialled) > _LONGEST_DIALLED:
-        raise NumberRefusedError(
-            "invalid_number",
-            dialled,
-            "is not a phone number: write only '+', country code and number,"
-            " such as +14155550100, without letters, extension or other signs",
-        )
+        raise NumberRefusedError("invalid_number", dialled, wording.number_fault("not_a_number"))
     number = _parsed(dialled, default_region)
     _refuse_emergency(dialled, number, default_region)
     if number is None or not phonenumbers.is_valid_number(number):
@@ -138,18 +134,11 @@ def read_number(spelled: str, *, default_region: str | None = None) -> PhoneNumb
     e164 = _e164(number)
     kind = phonenumbers.number_type(number)
     if kind in _REFUSED_KINDS:
-        code, what = _REFUSED_KINDS[kind]
-        raise NumberRefusedError(
-            code, e164, f"is {what}, which is never called: use an ordinary number instead"
-        )
+        code, fault = _REFUSED_KINDS[kind]
+        raise NumberRefusedError(code, e164, wording.number_fault(fault))
     region = phonenumbers.region_code_for_number(number)
     if region is None or region == _NO_COUNTRY or kind not in _KINDS:
-        raise NumberRefusedError(
-            "unsupported_number",
-            e164,
-            "belongs to no country, so neither its price nor its time zone is known:"
-            " use an ordinary number instead",
-        )
+        raise NumberRefusedError("unsupported_number", e164, wording.number_fault("no_country"))
     return PhoneNumber(e164, region, _KINDS[kind], _time_zones(number, kind))
 
 
@@ -164,10 +153,7 @@ def read_prefix(spelled: str) -> str:
     """
     prefix = _SPELLING.sub("", spelled)
     if not _PREFIX.fullmatch(prefix) or "(0)" in spelled:
-        raise ValueError(
-            f"{spelled[:_LONGEST_DIALLED]!r} is neither a number in E.164 nor the start of one:"
-            " write '+', country code and the first digits, such as +1415"
-        )
+        raise ValueError(wording.setting_fault("prefix", given=spelled[:_LONGEST_DIALLED]))
     number = _parsed(prefix, None)
     return _e164(number) if number and phonenumbers.is_valid_number(number) else prefix
 
@@ -199,12 +185,7 @@ def _refuse_emergency(
         if any(shortnumberinfo.is_emergency_number(rest, region) for region in regions) or (
             not valid and (_starts_an_emergency(rest, regions) or _emergency_anywhere(rest))
         ):
-            raise NumberRefusedError(
-                "emergency_number",
-                dialled,
-                "is an emergency number, which is never called: if somebody is in danger, tell"
-                " the user to call for help themselves, now",
-            )
+            raise NumberRefusedError("emergency_number", dialled, wording.number_fault("emergency"))
 
 
 def _ways_to_dial(
@@ -250,20 +231,14 @@ def _not_valid(
     """Say what is wrong with a number that can't be dialled."""
     for rest, regions in _ways_to_dial(dialled, number, default_region):
         if any(_is_short(rest, region) for region in regions):
-            return NumberRefusedError(
-                "short_number",
-                dialled,
-                "is a short number, which only works inside its country and is never called:"
-                " use the full number instead",
-            )
+            return NumberRefusedError("short_number", dialled, wording.number_fault("short"))
     if not dialled.startswith("+") and default_region is None:
-        why = "has no country code: write '+', country code, number, such as +14155550100"
+        why = wording.number_fault("no_country_code")
     elif number is None:
-        why = "has no known country code, or too few digits: check it and write it in E.164"
+        why = wording.number_fault("unknown_country_code")
     else:
-        country = phonenumbers.region_code_for_country_code(number.country_code or 0)
-        where = f"with country code +{number.country_code} ({country})"
-        why = f"is no number that exists {where}: check every digit, and never guess one"
+        region = phonenumbers.region_code_for_country_code(number.country_code or 0)
+        why = wording.number_fault("does_not_exist", code=str(number.country_code), region=region)
     return NumberRefusedError("invalid_number", dialled, why)
 
 

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from langchain_oneshot_voice.errors import CallRefusedError, ConfigurationError
+from langchain_oneshot_voice import wording
+from langchain_oneshot_voice.errors import CallRefusedError
 from langchain_oneshot_voice.policy.call_policy import CallPolicy, disclosing
 from langchain_oneshot_voice.policy.calling_hours import CallingHours, read_zone
 from langchain_oneshot_voice.policy.numbers import NumberRefusedError, PhoneNumber, read_number
@@ -20,8 +21,6 @@ from langchain_oneshot_voice.schemas import MAX_NUMBERS, VoiceCallInput, mask_nu
 
 _LONGEST_CONTEXT = 10_000
 """Characters that the service takes; what is beyond would be lost, the disclosure first."""
-
-_ZONES_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,41 +102,26 @@ def _about_the_whole(
         yield Problem(
             "too_many_numbers" if request.numbers else "no_number",
             None,
-            f"A call takes 1 to {MAX_NUMBERS} numbers, and this one has {len(request.numbers)}.",
+            wording.wrong_number_count(len(request.numbers)),
         )
     for e164, times in Counter(number.e164 for number in known.values()).items():
         if times > 1:
-            masked = mask_number(e164)
-            yield Problem(
-                "duplicate_number", masked, f"{masked} is given {times} times: give it once."
-            )
+            message = wording.number_given_twice(e164, times)
+            yield Problem("duplicate_number", mask_number(e164), message)
     excess = len(disclosing(request.context)) - _LONGEST_CONTEXT if policy.disclose_ai else 0
     if excess > 0:
-        yield Problem(
-            "context_too_long",
-            None,
-            "The context has no room left for the line that tells the caller to say that it is an"
-            f" AI assistant: make it {excess} characters shorter.",
-        )
+        yield Problem("context_too_long", None, wording.context_too_long(excess))
 
 
 def _about_whom(policy: CallPolicy, name: str, number: PhoneNumber) -> Iterator[Problem]:
     masked = mask_number(number.e164)
     denied = number.e164.startswith(policy.deny) if policy.deny else False
     if denied or (policy.allow and not number.e164.startswith(policy.allow)):
-        yield Problem(
-            "number_not_allowed",
-            masked,
-            f"{name} is not a number that this application may call: use another number, or tell"
-            " the user.",
-        )
+        yield Problem("number_not_allowed", masked, wording.number_not_allowed(name))
     if policy.allowed_countries is not None and number.region not in policy.allowed_countries:
-        allowed = ", ".join(sorted(policy.allowed_countries)) or "none"
-        yield Problem(
-            "country_not_allowed",
-            masked,
-            f"{name} is in {number.region}, and this application only calls numbers in: {allowed}.",
-        )
+        allowed = sorted(policy.allowed_countries)
+        message = wording.country_not_allowed(name, number.region, allowed)
+        yield Problem("country_not_allowed", masked, message)
 
 
 def _about_when(
@@ -151,7 +135,8 @@ def _about_when(
             zones_of[name] = _zones(number, here)
         except ValueError as unknown:
             masked = mask_number(number.e164)
-            problems.append(Problem("unknown_time_zone", masked, f"{name}: {unknown}."))
+            message = wording.time_zone_unknown(name, str(unknown))
+            problems.append(Problem("unknown_time_zone", masked, message))
     late = {name: hours.outside(zones, now) for name, zones in zones_of.items()}
     if problems or not any(late.values()):
         possible = None
@@ -159,15 +144,14 @@ def _about_when(
         possible = hours.next_opening([z for zones in zones_of.values() for z in zones], now)
     for name, outside in late.items():
         if outside:
-            when = _in_words(possible, outside[0], together=len(known) > 1)
-            problems.append(
-                Problem(
-                    "outside_calling_hours",
-                    mask_number(known[name].e164),
-                    f"{name} may be called from {hours} of its own time, and it is"
-                    f" {_clocks(outside, now)}. {when}",
-                )
+            when = (
+                wording.never_possible(together=len(known) > 1)
+                if possible is None
+                else wording.possible_from(possible, outside[0])
             )
+            message = wording.outside_calling_hours(name, str(hours), outside, now, when)
+            masked = mask_number(known[name].e164)
+            problems.append(Problem("outside_calling_hours", masked, message))
     return problems, possible
 
 
@@ -175,45 +159,21 @@ def _application_zone(name: str) -> ZoneInfo:
     try:
         return read_zone(name)
     except ValueError as unknown:
-        raise ConfigurationError(f"The time zone given for a call: {unknown}.") from None
+        raise wording.call_time_zone_unusable(str(unknown)) from None
 
 
 def _zones(number: PhoneNumber, here: ZoneInfo | None) -> list[ZoneInfo]:
     if here is not None:
         return [here]
     if not number.time_zones:
-        raise ValueError(
-            "it can't be told what time it is there, so it is not called; the application can"
-            " say so in its policy's timezone"
-        )
+        raise ValueError(wording.no_time_zone())
     return [read_zone(name) for name in number.time_zones]
-
-
-def _clocks(outside: Sequence[ZoneInfo], now: datetime) -> str:
-    """What the clocks show where it is too early or too late."""
-    shown = [f"{now.astimezone(zone):%H:%M} in {zone.key}" for zone in outside[:_ZONES_NAMED]]
-    others = len(outside) - len(shown)
-    return " and ".join(shown) + (f" and as unsuitable in {others} more zones" if others else "")
-
-
-def _in_words(possible: datetime | None, zone: ZoneInfo, *, together: bool) -> str:
-    if possible is not None:
-        return (
-            f"Calling is possible from {possible.astimezone(zone):%Y-%m-%d %H:%M} in {zone.key}"
-            f" ({possible:%Y-%m-%dT%H:%M:%SZ}): try again then, unchanged."
-        )
-    if together:
-        return "No one moment suits all the numbers: call them one at a time."
-    return (
-        "No moment of the day suits every time zone that it may be in: tell the user, for only the"
-        " application can say where it is."
-    )
 
 
 def _refusal(problems: Sequence[Problem], next_allowed: datetime | None) -> CallRefusedError:
     codes = {problem.code for problem in problems}
-    return CallRefusedError(
-        " ".join(problem.message for problem in problems),
+    return wording.request_refused(
+        [problem.message for problem in problems],
         code=codes.pop() if len(codes) == 1 else "policy_refused",
         details={
             "problems": [asdict(problem) for problem in problems],

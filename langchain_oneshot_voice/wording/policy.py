@@ -81,7 +81,7 @@ def wrong_number_count(count: int) -> str:
 
 def number_given_twice(number: str, count: int) -> str:
     """The same number stands more than once in a request, perhaps in two spellings."""
-    return f"{spelling.masked([number])} is given {spelling.times(count)}: give it once."
+    return f"{spelling.masked([number])} is given {spelling.count(count, 'time')}: give it once."
 
 
 def context_too_long(excess: int) -> str:
@@ -120,8 +120,8 @@ def time_zone_unknown(name: str, why: str) -> str:
 def no_time_zone() -> str:
     """The number does not tell its time zone."""
     return (
-        "it is not known what time it is there, so it is not called; the application can say so in"
-        " its policy's timezone"
+        "its time zone is not known, so it is not called; the application can set timezone in its"
+        " policy"
     )
 
 
@@ -139,9 +139,9 @@ def outside_calling_hours(
     """
     shown = [f"{now.astimezone(zone):%H:%M} in {zone.key}" for zone in outside[:_ZONES_NAMED]]
     others = len(outside) - len(shown)
-    more = f" and outside these hours in {others} more zones" if others else ""
+    more = f" and outside these hours in {spelling.count(others, 'more zone')}" if others else ""
     return (
-        f"{name} may be called from {hours} of its own time, and it is"
+        f"{name} may be called from {hours} in its own time zone, and it is"
         f" {' and '.join(shown)}{more}. {possible}"
     )
 
@@ -204,8 +204,8 @@ def cost_limit_exceeded(
         else "No length of this call fits the limit. Tell the user."
     )
     return CallRefusedError(
-        f"The call could cost ${worst:,.2f} at its longest of {minutes} minutes, and one call may"
-        f" cost ${cap:,.2f}.",
+        f"The call could cost ${worst:,.2f} at its longest of"
+        f" {spelling.count(minutes, 'minute')}, and one call may cost ${cap:,.2f}.",
         advice=advice,
         code="cost_limit_exceeded",
         details={

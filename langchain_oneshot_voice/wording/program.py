@@ -12,7 +12,6 @@ from typing import Literal
 from langchain_oneshot_voice.errors import ConfigurationError
 
 SettingFault = Literal[
-    "unknown",
     "hours_format",
     "hours_equal",
     "hours_zone",
@@ -26,7 +25,6 @@ SettingFault = Literal[
 """One thing that is wrong with a policy's settings or with its file."""
 
 _SETTING_FAULTS: Mapping[SettingFault, str] = {
-    "unknown": "a policy has no {named}{meant} The settings are: {known}",
     "hours_format": "write the hours as '08:00-21:00', or as two times of day",
     "hours_equal": "start and end are equal; to call at any hour, turn the limit off",
     "hours_zone": "hours are by the clock of the person called, without a time zone",
@@ -60,7 +58,7 @@ def unknown_setting(named: Sequence[str], known: Sequence[str], close: Sequence[
         close: known ones with a similar name.
     """
     meant = f": did you mean {' or '.join(close)}?" if close else "."
-    return setting_fault("unknown", named=", ".join(named), meant=meant, known=", ".join(known))
+    return f"a policy has no {', '.join(named)}{meant} The settings are: {', '.join(known)}"
 
 
 def policy_unusable(source: str | None, faults: Sequence[str]) -> ConfigurationError:
@@ -160,8 +158,9 @@ def base_url_unencrypted(host: str | None) -> ConfigurationError:
 def outcome_schema_unusable() -> ConfigurationError:
     """The schema to fill from calls is neither of the two kinds."""
     return ConfigurationError(
-        "outcome_schema has to be a pydantic model class, or a JSON schema with `properties`.",
+        "outcome_schema is neither a pydantic model class nor a JSON schema with `properties`.",
         code="outcome_schema_unusable",
+        advice="The program has to pass one of the two.",
     )
 
 

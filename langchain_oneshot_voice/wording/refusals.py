@@ -49,8 +49,8 @@ def number_suppressed(numbers: tuple[str, ...]) -> CallRefusedError:
 def number_limit_reached(number: str, cap: int, resets_at: float | None) -> CallRefusedError:
     """The number was called as often as the policy allows in a day."""
     return CallRefusedError(
-        f"{spelling.masked([number])} was called {spelling.times(cap)} in the last 24 hours, and"
-        f" the limit is {cap}.{_room_again(resets_at)}",
+        f"{spelling.masked([number])} was called {spelling.count(cap, 'time')} in the last 24"
+        f" hours, and the limit is {cap}.{_room_again(resets_at)}",
         code="number_limit_reached",
         advice=_retry_then(resets_at),
         details={"cap": cap, "resets_at": resets_at},
@@ -123,7 +123,7 @@ def account_approval_ended(status: str, approval_id: str) -> CallRefusedError:
         approval_id: the approval at the provider.
     """
     return CallRefusedError(
-        "The account's rules held this call for a person's approval; it is"
+        "The account's rules held this call for a person's approval, and the approval is"
         f" {spelling.code(status)}.",
         code=f"approval_{status}",
         advice="Do not retry; tell the user.",
@@ -148,14 +148,15 @@ def account_approval_pending(details: Mapping[str, Any]) -> CallRefusedError:
     )
 
 
-def refused_by_application(problem: str) -> CallRefusedError:
+def refused_by_application(problem: object) -> CallRefusedError:
     """The application's own check does not allow the call.
 
     Args:
-        problem: the application's reason.
+        problem: the application's reason; anything but a text is shown as it is.
     """
+    why = _sentence(str(problem)) or "no reason given."
     return CallRefusedError(
-        f"The application does not allow this call: {_sentence(problem)}",
+        f"The application does not allow this call: {why}",
         code="refused_by_application",
         advice="Do not retry it unchanged; tell the user.",
     )
@@ -198,7 +199,7 @@ def approval_needs_graph(where: str) -> ConfigurationError:
         where: what the tool runs in: `no graph`, or `a graph without a checkpointer`.
     """
     return ConfigurationError(
-        f"The call needs a person's approval, and there is {where} to pause.",
+        f"The call needs a person's approval, and there is {where}: nothing can be paused.",
         code="approval_unavailable",
         advice="The program has to run the tool in a LangGraph graph compiled with a checkpointer,"
         " or to pass a function as approval.",
@@ -227,6 +228,7 @@ def list_unchanged(problems: Sequence[str]) -> InvalidCallError:
     return InvalidCallError(
         f"The list was not changed: {'; '.join(problems) or 'no number was given'}.",
         code="invalid_number",
+        advice="Correct the numbers and try again.",
     )
 
 
@@ -243,4 +245,4 @@ def _retry_then(resets_at: float | None) -> str:
 def _sentence(words: str) -> str:
     """One line that ends like a sentence."""
     line = plain(words)
-    return line if line.endswith((".", "!", "?")) else f"{line}."
+    return line if not line or line.endswith((".", "!", "?")) else f"{line}."

@@ -28,19 +28,17 @@ Conflict = Literal[
 """Two statements about one call that do not go together."""
 
 _CONFLICTS: Mapping[Conflict, str] = {
-    "failed_yet_success": "the service calls it a success, and says that it could not carry it"
-    " out.",
-    "nobody_yet_success": "the service calls it a success, and says that nobody helpful was"
-    " reached.",
-    "not_met_yet_success": "the service calls it a success, and notes that the objective was not"
-    " met.",
-    "transcript_says_no": "the service calls it a success; by the transcript the objective was not"
-    " achieved.",
-    "transcript_says_yes": "the service calls it a failure; by the transcript the objective was"
-    " achieved.",
+    "failed_yet_success": "the service reports success, and also that it could not carry out the"
+    " call.",
+    "nobody_yet_success": "the service reports success, and also that nobody helpful was reached.",
+    "not_met_yet_success": "the service reports success, and also that the objective was not met.",
+    "transcript_says_no": "the service reports success; the transcript shows that the objective was"
+    " not achieved.",
+    "transcript_says_yes": "the service reports failure; the transcript shows that the objective"
+    " was achieved.",
 }
 
-_REUSED = "Nobody was called now: this is the outcome of an earlier call with the same objective."
+_REUSED = "Nobody was called now: this is about an earlier call with the same objective."
 
 _REFUND_OPEN = " Whether the payment comes back is up to the service."
 """Said of a failed call for which no credit is known."""
@@ -152,7 +150,7 @@ def _completed(result: VoiceCallResult) -> str:
         "unknown": "The call took place; whether it achieved its objective is not clear",
     }[result.call_successful]
     if result.contradiction:
-        success = "The call took place; accounts differ on whether it achieved its objective"
+        success = "The call took place; reports differ on whether it achieved its objective"
     who = {
         "person": "; a person answered",
         "voicemail": "; it reached a voicemail",

@@ -193,7 +193,7 @@ def emergency_number_blocked(code: str, said: str | None, number: object) -> Cal
 def exceeds_caller_budget(code: str, said: str | None) -> CallRefusedError:
     """The service's price is above the limit that was sent along."""
     return CallRefusedError(
-        f"The call would cost more than one call may.{spelling.service_says(said)}",
+        f"The call would cost more than one call may cost.{spelling.service_says(said)}",
         code=code,
         advice="Ask for a shorter call (max_duration_minutes), or tell the user.",
     )

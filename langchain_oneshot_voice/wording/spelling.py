@@ -32,9 +32,9 @@ def moment(epoch_seconds: float) -> str:
     return datetime.fromtimestamp(epoch_seconds, UTC).isoformat(timespec="minutes")
 
 
-def times(count: int) -> str:
-    """`1 time`, `3 times`."""
-    return f"{count} {'time' if count == 1 else 'times'}"
+def count(number: int, unit: str) -> str:
+    """`1 minute`, `3 minutes`."""
+    return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
 def code(word: str) -> str:
@@ -45,4 +45,5 @@ def code(word: str) -> str:
 def service_says(said: str | None) -> str:
     """The service's own words as a quotation with a space before it; empty if there are none."""
     words = bounded(plain(said or ""), _LONGEST_WORDS).replace('"', "'")
-    return f' The service says: "{words}"' if words else ""
+    end = "" if words.endswith((".", "!", "?")) else "."
+    return f' The service says: "{words}"{end}' if words else ""

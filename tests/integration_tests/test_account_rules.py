@@ -85,9 +85,7 @@ def test_denied_call_pays_nothing_and_says_who_denied_it(
         "no",
         False,
     )
-    assert "The account's rules held this call for a person's approval; it is denied." in str(
-        no.value
-    )
+    assert "for a person's approval, and the approval is denied." in str(no.value)
     assert (sandbox.payments, sandbox.rings) == ((), ())
 
 

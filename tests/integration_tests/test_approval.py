@@ -407,13 +407,13 @@ def test_outside_a_graph_the_call_is_refused(tool: VoiceCallTool, sandbox: Sandb
     """Nobody to ask is not a yes, and the message says what the program has to do."""
     message = tool.invoke(tool_call())
     assert (message.status, signatures(sandbox)) == ("error", [])
-    assert "there is no graph to pause" in message.content
+    assert "there is no graph: nothing can be paused" in message.content
 
 
 def test_outside_a_graph_a_configured_run_is_no_graph(tool: VoiceCallTool) -> None:
     """A thread id of the application's does not make a graph of a plain run."""
     message = tool.invoke(tool_call(), {"configurable": {"thread_id": "thread-1"}})
-    assert "there is no graph to pause" in message.content
+    assert "there is no graph: nothing can be paused" in message.content
 
 
 async def test_graph_without_a_checkpointer_is_told_so(
@@ -423,7 +423,7 @@ async def test_graph_without_a_checkpointer_is_told_so(
     agent: Any = create_agent(calls_then_says(*calling(NUMBER)), [tool])
     message = message_in(await agent.ainvoke(ASKED))
     assert (message.status, signatures(sandbox)) == ("error", [])
-    assert "a graph without a checkpointer to pause" in message.content
+    assert "there is a graph without a checkpointer" in message.content
 
 
 def test_plain_tool_node_asks_too(tool: VoiceCallTool, sandbox: Sandbox) -> None:

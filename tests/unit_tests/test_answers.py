@@ -42,7 +42,7 @@ ROWS: list[tuple[int, dict[str, Any], type[VoiceCallError], str]] = [
     (400, {"error": "exceeds_caller_budget"}, CallRefusedError, "max_duration_minutes"),
     (401, {"error": "proof_required"}, ConfigurationError, "credential"),
     (401, {"error": "invalid_proof", "reason": "expired"}, ConfigurationError, "clock"),
-    (401, {"error": "invalid_proof", "reason": "bad_signature"}, ConfigurationError, "mended"),
+    (401, {"error": "invalid_proof", "reason": "bad_signature"}, ConfigurationError, "corrected"),
     (401, {"error": "access_token_revoked"}, ConfigurationError, "credential"),
     (401, {"error": "invalid_access_token"}, ConfigurationError, "credential"),
     (

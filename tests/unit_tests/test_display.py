@@ -18,7 +18,7 @@ from rich.console import Console, RenderableType
 
 from langchain_oneshot_voice import CallCost, TranscriptTurn, VoiceCallQuote, VoiceCallResult
 from langchain_oneshot_voice.display.terminal import quote_panel, result_panel
-from langchain_oneshot_voice.outcome import text_for_model
+from langchain_oneshot_voice.wording import text_for_model
 
 QUOTE = VoiceCallQuote(
     quote_id="q1",

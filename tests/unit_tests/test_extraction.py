@@ -17,7 +17,8 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from langchain_oneshot_voice import TranscriptTurn, VoiceCallResult
 from langchain_oneshot_voice.errors import ConfigurationError
 from langchain_oneshot_voice.extraction import check_schema, extract
-from langchain_oneshot_voice.outcome import read_result, text_for_model
+from langchain_oneshot_voice.outcome import read_result
+from langchain_oneshot_voice.wording import text_for_model
 
 TURNS = (
     TranscriptTurn(speaker="caller", text="I'd like a table for two at seven."),
@@ -246,8 +247,8 @@ async def test_no_answer_of_a_model_is_so_odd_that_it_fails(answer: Any) -> None
 @pytest.mark.parametrize(
     ("verdict", "achieved", "words"),
     [
-        ("success", "no", "by the transcript the objective was not achieved"),
-        ("failure", "yes", "by the transcript the objective was achieved"),
+        ("success", "no", "shows that the objective was not achieved"),
+        ("failure", "yes", "shows that the objective was achieved"),
         ("success", "yes", None),
         ("success", "unclear", None),
         ("unknown", "no", None),

@@ -10,13 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_oneshot_voice import CallCost, TranscriptTurn, VoiceCallResult
-from langchain_oneshot_voice.outcome import (
-    plain,
-    read_result,
-    text_for_model,
-    was_answered,
-)
+from langchain_oneshot_voice.outcome import read_result, was_answered
 from langchain_oneshot_voice.transcript import read_transcript
+from langchain_oneshot_voice.visible_text import plain
+from langchain_oneshot_voice.wording import text_for_model
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -147,6 +144,44 @@ def test_failed_call_is_a_failure_that_keeps_its_reason() -> None:
     assert result.summary == "No line."
 
 
+@pytest.mark.parametrize(
+    ("credit", "open_question"), [(None, True), ("0", True), ("6.75", False), ("1.05", False)]
+)
+def test_refund_is_an_open_question_only_without_a_credit(
+    credit: str | None, open_question: bool
+) -> None:
+    """A failed call whose credit is known says how much came back, and nothing about waiting."""
+    job = {"status": "failed", "result": {"cost": "6.75", "credit_issued": credit}}
+    text = text_for_model(read_result(job, request_id="req_1"))
+
+    assert ("Whether the payment comes back" in text) is open_question
+    assert ("credited back" in text) is not open_question
+
+
+@pytest.mark.parametrize(
+    "reason", ["customer-busy", "customer-did-not-answer", "No-Answer", "dial_no_answer"]
+)
+def test_busy_line_was_answered_by_nobody(reason: str) -> None:
+    """Without an outcome the reason for the end says that nobody answered, in the words as well."""
+    result = completed(ended_reason=reason)
+
+    assert (result.answered_by, result.call_successful) == ("nobody", "failure")
+    assert text_for_model(result).startswith("Nobody answered; the objective was not achieved.")
+
+
+def test_outcome_outweighs_the_reason_for_the_end() -> None:
+    """Who was reached by the service's outcome was reached, however the call ended."""
+    assert completed(outcome="voicemail_left", ended_reason="busy").answered_by == "voicemail"
+
+
+def test_success_on_a_busy_line_is_a_contradiction() -> None:
+    """Nobody answered and the service calls it a success: neither is believed."""
+    result = completed(ended_reason="customer-busy", success_evaluation="pass")
+
+    assert (result.answered_by, result.call_successful) == ("nobody", "unknown")
+    assert result.contradiction
+
+
 def test_money_and_receipt_are_read_apart() -> None:
     """What was charged, what came back and the receipt are what the service said of each."""
     result = completed(cost="6.75", credit_issued=1.05, receipt_id="r1", duration_seconds="94")
@@ -275,10 +310,10 @@ def test_verdict_says_what_not_to_do(status: Any, words: str) -> None:
 
 
 def test_reused_outcome_is_said_to_be_one() -> None:
-    """A model is told that no phone rang now."""
+    """The first words that a model reads are that nobody was called now."""
     text = text_for_model(VoiceCallResult(request_id="req_1", call_status="completed", reused=True))
 
-    assert "no phone rang now" in text
+    assert text.startswith("Nobody was called now:")
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_oneshot_voice import CallCost, VoiceCallQuote, VoiceCallResult
-from langchain_oneshot_voice.outcome import read_result, text_for_model, words_pattern
+from langchain_oneshot_voice.outcome import read_result
 from langchain_oneshot_voice.transcript import read_transcript
+from langchain_oneshot_voice.visible_text import words_pattern
+from langchain_oneshot_voice.wording import text_for_model
 
 CONVERSATION = [("caller", "Is 7:30 fine?"), ("callee", "Yes: 7:30.")]
 
@@ -166,13 +168,13 @@ def test_recording_is_passed_on_if_it_is_a_link() -> None:
 
 
 def test_contradicted_success_is_not_the_verdict() -> None:
-    """Where accounts differ, the first line does not call the call a success."""
+    """Where reports differ, the first line does not call the call a success."""
     result = VoiceCallResult(
         call_status="completed", call_successful="success", contradiction="they differ."
     )
     first, caution = text_for_model(result).splitlines()
 
-    assert "accounts differ" in first
+    assert "reports differ" in first
     assert caution == "Caution: they differ."
 
 
