@@ -61,6 +61,7 @@ def read_result(
     call_key: str | None = None,
     quote: VoiceCallQuote | None = None,
     placement: Mapping[str, Any] | None = None,
+    on_record: CallStatus | None = None,
 ) -> VoiceCallResult:
     """The result in a job, whatever state the job is in.
 
@@ -70,10 +71,11 @@ def read_result(
         call_key: the identity of the call on our side.
         quote: what it was quoted at.
         placement: what the service answered when it accepted the call.
+        on_record: how far the call is on record, where there is no job that says it.
     """
     result = job.get("result")
     result = result if isinstance(result, dict) else {}
-    status = _status(job.get("status"))
+    status = on_record or _status(job.get("status"))
     outcome = text(result.get("outcome"))
     structured = result.get("structured_data")
     structured = structured if isinstance(structured, dict) else {}
@@ -139,7 +141,7 @@ def _status(word: object) -> CallStatus:
 def _success(
     status: CallStatus, outcome: str | None, answered_by: AnsweredBy, evaluation: object
 ) -> CallSuccess:
-    if status == "in_progress":
+    if status not in {"completed", "failed"}:
         return "unknown"
     if status == "failed":
         return "failure"

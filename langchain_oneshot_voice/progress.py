@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.runnables import RunnableConfig
 from pydantic import BaseModel, ConfigDict
 
+from langchain_oneshot_voice.call_states import Stage
 from langchain_oneshot_voice.engine import call_user
 from langchain_oneshot_voice.schemas import VoiceCallQuote, mask_number
 
@@ -25,17 +26,6 @@ log = logging.getLogger(__name__)
 
 EVENT = "voice_call_progress"
 """The name of the custom event."""
-
-Stage = Literal["quoted", "awaiting_approval", "paying", "placed", "in_progress", "completed"]
-"""Where a call is.
-
-- `quoted`: the price is known, nothing is paid.
-- `awaiting_approval`: a person is asked, and nothing is paid before they say yes.
-- `paying`: the payment is signed and about to be sent.
-- `placed`: the service accepted the call; the phone is about to ring.
-- `in_progress`: it was placed, and has not ended.
-- `completed`: it has ended, well or not.
-"""
 
 
 class CallProgress(BaseModel):

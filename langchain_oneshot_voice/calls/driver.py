@@ -24,6 +24,7 @@ from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.approval.agreement import approved_price
 from langchain_oneshot_voice.approval.decisions import Edit, Reject, Respond, from_store
 from langchain_oneshot_voice.approval.questions import Question
+from langchain_oneshot_voice.call_states import ENDED, UNSIGNED
 from langchain_oneshot_voice.calls import states as s
 from langchain_oneshot_voice.calls.call_key import edited_key, fingerprint
 from langchain_oneshot_voice.calls.payment_leg import PaymentLeg
@@ -40,7 +41,6 @@ from langchain_oneshot_voice.journal import (
     JournalUnavailableError,
     NewCall,
 )
-from langchain_oneshot_voice.journal.states import ENDED, UNSIGNED
 from langchain_oneshot_voice.oneshot.results import Job
 from langchain_oneshot_voice.outcome import was_answered
 from langchain_oneshot_voice.policy import CallPolicy

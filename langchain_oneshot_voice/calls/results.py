@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from langchain_oneshot_voice.call_states import STATES
 from langchain_oneshot_voice.journal import CallRecord
 from langchain_oneshot_voice.oneshot.answers import read_quote
 from langchain_oneshot_voice.outcome import read_result
@@ -15,10 +16,10 @@ def quote_of(record: CallRecord) -> VoiceCallQuote | None:
 
 def result_of(record: CallRecord) -> VoiceCallResult:
     """The result of a call that was placed."""
-    # A forgotten call has an end and no job any more.
-    job = record.job or ({"status": "completed"} if record.state == "done" else {})
     return read_result(
-        job,
+        record.job or {},
+        # A forgotten call has an end and no job any more.
+        on_record=None if record.job else STATES[record.state].status,
         request_id=record.request_id,
         call_key=record.call_key,
         quote=quote_of(record),

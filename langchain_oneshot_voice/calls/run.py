@@ -9,9 +9,9 @@ from typing import Any
 
 import anyio
 
+from langchain_oneshot_voice.call_states import CallState
 from langchain_oneshot_voice.calls.services import CallServices
 from langchain_oneshot_voice.journal import CallRecord, JournalError
-from langchain_oneshot_voice.journal.states import CallState
 from langchain_oneshot_voice.oneshot.answers import Placement
 from langchain_oneshot_voice.schemas import mask_number
 

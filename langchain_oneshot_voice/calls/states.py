@@ -4,7 +4,7 @@ Nothing here does I/O or reads a clock. Each state says in its docstring what ma
 holds the same as a table, from which the diagram in `docs/life-of-a-call.md` is drawn. The driver
 carries out what a state asks for and turns what it sees into an event.
 
-The states on record (`journal/states.py`) are fewer: the record has what a restart needs.
+The states on record (`call_states.py`) are fewer: the record has what a restart needs.
 """
 
 from __future__ import annotations

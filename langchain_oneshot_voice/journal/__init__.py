@@ -9,13 +9,19 @@ spend.py         the day's money as sums by the minute
 suppressions.py  people who do not want to be called
 forgetting.py    removing what was said, after a time
 records.py       the values and the errors
-states.py        the states of a call
 schema.py        the tables
 migrations.py    how a database comes to have the tables
 store.py         what differs between SQLite and PostgreSQL
 writer.py        the one thread that writes, and commits in groups
 """
 
+from langchain_oneshot_voice.call_states import (
+    ENDED,
+    FOLLOWS,
+    UNSETTLED,
+    UNSIGNED,
+    CallState,
+)
 from langchain_oneshot_voice.journal.call_journal import CallJournal
 from langchain_oneshot_voice.journal.guards import LINE_BUSY_SECONDS
 from langchain_oneshot_voice.journal.records import (
@@ -35,13 +41,6 @@ from langchain_oneshot_voice.journal.records import (
     SpendLimitReached,
     SpendLimits,
     Suppression,
-)
-from langchain_oneshot_voice.journal.states import (
-    ENDED,
-    FOLLOWS,
-    UNSETTLED,
-    UNSIGNED,
-    CallState,
 )
 
 __all__ = [

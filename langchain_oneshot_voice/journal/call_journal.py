@@ -29,6 +29,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
+from langchain_oneshot_voice.call_states import CallState
 from langchain_oneshot_voice.journal import calls, forgetting, questions, suppressions, workers
 from langchain_oneshot_voice.journal.records import (
     AskedQuestion,
@@ -41,7 +42,6 @@ from langchain_oneshot_voice.journal.records import (
     Suppression,
 )
 from langchain_oneshot_voice.journal.schema import whole_micros
-from langchain_oneshot_voice.journal.states import CallState
 from langchain_oneshot_voice.journal.store import display, locate
 from langchain_oneshot_voice.journal.workers import Worker
 from langchain_oneshot_voice.journal.writer import JournalWriter

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
+from langchain_oneshot_voice.call_states import ENDED, FOLLOWS, UNSETTLED, CallState
 from langchain_oneshot_voice.journal import guards, spend
 from langchain_oneshot_voice.journal.records import (
     CallRecord,
@@ -25,7 +26,6 @@ from langchain_oneshot_voice.journal.records import (
     SpendLimits,
 )
 from langchain_oneshot_voice.journal.schema import call_numbers, calls, record_columns
-from langchain_oneshot_voice.journal.states import ENDED, FOLLOWS, UNSETTLED, CallState
 from langchain_oneshot_voice.journal.workers import Worker
 
 WRITES: Mapping[CallState, frozenset[str]] = {
@@ -95,7 +95,7 @@ def claim(  # noqa: PLR0913 - the arguments of `CallJournal.claim`
     """Decide who works on a call; see `CallJournal.claim`."""
     known = read(connection, now, call.call_key)
     if known is None and former_key is not None:
-        known = read(connection, now, former_key)
+        known = _of_the_same(read(connection, now, former_key), call)
     for key in (call.call_key, former_key or ""):
         worker.held.discard((key, owner))  # until this claim is granted
     if known is not None and known.state in ENDED:
@@ -112,6 +112,14 @@ def claim(  # noqa: PLR0913 - the arguments of `CallJournal.claim`
     if busy := guards.find_busy(connection, now, call):
         return Claim("number_busy", busy, now)
     return Claim("mine", _begin(connection, now, worker, call, known, owner), now)
+
+
+def _of_the_same(known: CallRecord | None, call: NewCall) -> CallRecord | None:
+    """The record, if it is of the same payer, tenant and service: 0.1.0's keys did not say."""
+    if known is None:
+        return None
+    of_it = (known.account.lower(), known.tenant, known.base_url)
+    return known if of_it == (call.account.lower(), call.tenant, call.base_url) else None
 
 
 def take(

@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, or_, select
 
+from langchain_oneshot_voice.call_states import ENDED
 from langchain_oneshot_voice.journal import guards
 from langchain_oneshot_voice.journal.schema import call_numbers, calls, questions
-from langchain_oneshot_voice.journal.states import ENDED
 
 _FORGOTTEN = calls.c.forgotten_at.is_not(None)
 _OF_FORGOTTEN = select(calls.c.call_key).where(_FORGOTTEN)

@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from sqlalchemy import Connection, and_, bindparam, func, or_, select
 
+from langchain_oneshot_voice.call_states import UNSETTLED
 from langchain_oneshot_voice.journal import spend
 from langchain_oneshot_voice.journal.records import (
     CallRecord,
@@ -30,7 +31,6 @@ from langchain_oneshot_voice.journal.schema import (
     journal_meta,
     record_columns,
 )
-from langchain_oneshot_voice.journal.states import UNSETTLED
 from langchain_oneshot_voice.journal.suppressions import suppressed
 
 LINE_BUSY_SECONDS = 45 * 60.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any, Literal
 
-from langchain_oneshot_voice.journal.states import CallState
+from langchain_oneshot_voice.call_states import CallState
 
 ClaimKind = Literal["mine", "held", "finished", "duplicate", "number_busy"]
 """`mine`: the call is yours. `held`: another live worker has it. `finished`: it has ended.
