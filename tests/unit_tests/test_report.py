@@ -59,13 +59,13 @@ async def _make(journal: CallJournal, key: str, job: dict[str, Any] | None) -> N
         fingerprint=key,
         request={"objective": "a secret errand"},
     )
-    await journal.claim(call, owner="w", lease=30, duplicate_window=0)
+    await journal.claim(call, owner="w", duplicate_window=0)
     if job is None:
-        await journal.refused(key, owner="w", error_code="budget_exceeded")
+        await journal.move(key, owner="w", to="refused", error_code="budget_exceeded")
         return
-    await journal.placed(key, owner="w", request_id=f"req_{key}", receipt_id=None)
+    await journal.move(key, owner="w", to="placed", request_id=f"req_{key}")
     charged = Decimal("1.75") if job is JOB else None
-    await journal.done(key, owner="w", job=job, answered=True, charged=charged)
+    await journal.move(key, owner="w", to="done", job=job, answered=True, charged=charged)
 
 
 @pytest.fixture
