@@ -40,7 +40,7 @@ EXTRACTION_FORM = "What a phone call settled, and the words of its transcript th
 def describe_problems(error: ValidationError | ValidationErrorV1) -> str:
     """Everything that is wrong with a call's arguments, so that one correction is enough."""
     problems = [
-        f"- {'.'.join(str(part) for part in found['loc'][:1]) or 'arguments'}: {found['msg']}"
+        f"- {found['loc'][0] if found['loc'] else 'arguments'}: {found['msg']}"
         for found in error.errors()
     ]
     unique = list(dict.fromkeys(problems))
