@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from langchain_oneshot_voice.visible_text import visible
 
@@ -74,17 +74,13 @@ def _one_or_several(value: str | list[str]) -> str | list[str]:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-Words = Annotated[str, AfterValidator(visible)]
-"""Text that a person can see all of: what they approve is what is sent."""
-
-
 class VoiceCallInput(BaseModel):
     """A phone call to place: what it should achieve, and whom to call."""
 
     model_config = ConfigDict(frozen=True, str_strip_whitespace=True)
 
     objective: Annotated[
-        Words,
+        str,
         Field(
             min_length=10,
             max_length=5000,
@@ -110,7 +106,7 @@ class VoiceCallInput(BaseModel):
         ),
     ]
     caller_persona: Annotated[
-        Words | None,
+        str | None,
         Field(
             max_length=1000,
             description=(
@@ -120,11 +116,11 @@ class VoiceCallInput(BaseModel):
         ),
     ] = None
     caller_name: Annotated[
-        Words | None,
+        str | None,
         Field(max_length=100, description="The name that the caller gives on the phone."),
     ] = None
     context: Annotated[
-        Words | None,
+        str | None,
         Field(
             max_length=10_000,
             description=(
@@ -142,6 +138,12 @@ class VoiceCallInput(BaseModel):
             description="The longest that the call may take, 1 to 30 minutes. Longer costs more.",
         ),
     ] = None
+
+    @field_validator("objective", "caller_persona", "caller_name", "context", mode="before")
+    @classmethod
+    def _visible(cls, words: object) -> object:
+        """Drop the characters that show nothing: what a person approves is what is sent."""
+        return visible(words) if isinstance(words, str) else words
 
     @property
     def numbers(self) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ writes the drawings between their marks in the page; a test compares them.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,12 +44,16 @@ def vocabulary() -> str:
 
 
 def page(written: str) -> str:
-    """The page with its drawings as the tables have them now."""
+    """The page with its drawings as the tables have them now.
+
+    Raises:
+        ValueError: one of the marks is missing.
+    """
     for name, drawing in _drawings():
-        marked = rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)"
-        written = re.sub(
-            marked, lambda found, d=drawing: found[1] + d + found[2], written, flags=re.DOTALL
-        )
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        start = written.index(begin) + len(begin)
+        stop = written.index(end, start)
+        written = f"{written[:start]}{drawing}\n{written[stop:]}"
     return written
 
 

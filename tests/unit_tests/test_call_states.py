@@ -173,4 +173,8 @@ def test_table_of_recorded_states_is_whole() -> None:
 
 def test_page_shows_the_diagrams_that_the_tables_draw() -> None:
     """`docs/life-of-a-call.md` is as `python -m langchain_oneshot_voice.calls.diagram` draws it."""
-    assert PAGE.read_text(encoding="utf-8") == diagram.page(PAGE.read_text(encoding="utf-8"))
+    written = PAGE.read_text(encoding="utf-8")
+    assert diagram.run_diagram() in written
+    assert diagram.record_diagram() in written
+    assert diagram.vocabulary() in written
+    assert written == diagram.page(written)
