@@ -71,8 +71,13 @@ class StateFacts:
 
 STATES: Mapping[CallState, StateFacts] = {
     # The service may place a call without a payment, so `placed` can follow before `signed`.
-    "claimed": StateFacts(("quoted", "placed", "refused"), "quoted"),
-    "quoted": StateFacts(("quoted", "asking", "signed", "placed", "refused"), "quoted", "quoted"),
+    # A person's no, or an edit, can come late: about a price that is not asked about any more.
+    "claimed": StateFacts(("quoted", "placed", "declined", "edited", "refused"), "quoted"),
+    "quoted": StateFacts(
+        ("quoted", "asking", "signed", "placed", "declined", "edited", "refused"),
+        "quoted",
+        "quoted",
+    ),
     "asking": StateFacts(
         ("quoted", "asking", "signed", "placed", "declined", "edited", "refused"),
         "awaiting_approval",

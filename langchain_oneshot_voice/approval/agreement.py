@@ -1,4 +1,4 @@
-"""Whether a price needs a person's yes, given what they said before."""
+"""What a person said before, and whether a price needs their yes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from langchain_oneshot_voice.approval.decisions import Approve, Edit, Reject, Respond, from_store
 from langchain_oneshot_voice.journal.records import AskedQuestion
 
 
@@ -19,6 +20,21 @@ def approved_price(questions: Sequence[AskedQuestion], request: dict[str, Any]) 
         and question.request == request
     ]
     return prices[-1] if prices else None
+
+
+def last_no_or_edit(
+    questions: Sequence[AskedQuestion],
+) -> tuple[AskedQuestion, Edit | Reject | Respond] | None:
+    """The last answer about a call that was not a yes, and its question; `None` if there is none.
+
+    It ends the call whenever it comes, also if a newer question is open by then.
+    """
+    found: tuple[AskedQuestion, Edit | Reject | Respond] | None = None
+    for question in sorted(questions, key=lambda question: question.answered_at or 0.0):
+        decision = from_store(question.answer) if question.answer is not None else None
+        if decision is not None and not isinstance(decision, Approve):
+            found = question, decision
+    return found
 
 
 def needs_person(

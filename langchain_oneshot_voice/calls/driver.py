@@ -21,8 +21,8 @@ import anyio
 import anyio.to_thread
 
 from langchain_oneshot_voice import wording
-from langchain_oneshot_voice.approval.agreement import approved_price
-from langchain_oneshot_voice.approval.decisions import Edit, Reject, Respond, from_store
+from langchain_oneshot_voice.approval.agreement import approved_price, last_no_or_edit
+from langchain_oneshot_voice.approval.decisions import Edit
 from langchain_oneshot_voice.approval.questions import Question
 from langchain_oneshot_voice.call_states import ENDED, UNSIGNED
 from langchain_oneshot_voice.calls import states as s
@@ -192,7 +192,7 @@ class CallDriver:
                         earlier = await self._answer_of(end.record)
                 case "finished":
                     self._require_same(record, call)
-                    return await self._answer_again(record, request)
+                    return await self._answer_again(record)
                 case "held":
                     self._require_same(record, call)
                     await self._wait_for_holder(record, next(pauses))
@@ -242,13 +242,12 @@ class CallDriver:
             return s.Placed()
         if record.state in {"signed", "unknown"}:
             return s.Signed(sent=True, used=record.error_code == s.USED)
-        answered = [question for question in questions if question.answer is not None]
-        if record.state == "asking" and answered and answered[-1] is questions[-1]:
-            decision = from_store(answered[-1].answer or {})
-            if isinstance(decision, Reject | Respond):
-                return s.Declined(decision.message, answered[-1])
+        said = last_no_or_edit(questions)
+        if said is not None:
+            question, decision = said
             if isinstance(decision, Edit):
-                return s.Edited(decision, answered[-1])
+                return s.Edited(decision, question)
+            return s.Declined(decision.message, question)
         approved = approved_price(questions, self._price.body)
         if self._price.approved is not None:
             approved = max(self._price.approved, approved or self._price.approved)
@@ -355,20 +354,18 @@ class CallDriver:
         request = edited.decision.edited_action.args
         return edited_key(edited.question.call_key, edited.question.question_id, request)
 
-    async def _answer_again(
-        self, record: CallRecord, request: VoiceCallInput
-    ) -> VoiceCallResult | Pending:
+    async def _answer_again(self, record: CallRecord) -> VoiceCallResult | Pending:
         """What a call that has ended answers to a later run of its key."""
-        del request
         if record.state == "done":
             return result_of(record)
-        questions = await self._journal.questions(record.call_key)
-        last = questions[-1] if questions else None
-        decision = from_store(last.answer) if last is not None and last.answer else None
-        if last is not None and isinstance(decision, Edit):
-            return await self._follow(s.Edited(decision, last))
-        message = decision.message if isinstance(decision, Reject | Respond) else None
-        return declined_result(record, message)
+        said = last_no_or_edit(await self._journal.questions(record.call_key))
+        question, decision = said or (None, None)
+        if question is not None and isinstance(decision, Edit):
+            return await self._follow(s.Edited(decision, question))
+        if record.edited_to is not None:  # the question is forgotten, the call that was made is not
+            made = await self._journal.read(record.edited_to)
+            return result_of(made or record)
+        return declined_result(record, getattr(decision, "message", None))
 
     async def _wait_for_holder(self, record: CallRecord, pause: float) -> None:
         """Rest while another worker makes this very call, until time runs out."""

@@ -50,6 +50,15 @@ def saver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
             yield saver
 
 
+def quote_that_is_over(
+    status: int, headers: dict[str, str], body: dict[str, Any] | None
+) -> tuple[int, dict[str, str], dict[str, Any] | None]:
+    """A quote that can't be taken any more when the graph goes on."""
+    assert body is not None
+    body["context"]["expires_at"] = "2026-01-01T00:00:00Z"
+    return status, headers, body
+
+
 def calls_then_asks(tool: VoiceCallTool, saver: Any) -> Any:
     """A node that calls, and then has two questions of its own."""
 
@@ -133,3 +142,18 @@ def test_where_a_private_name_has_moved_bare_answers_are_refused(
     assert ("by its id" in again.value["note"], sandbox.rings) == (True, ())
     done = app.invoke(Command(resume={again.id: APPROVE}), THREAD)
     assert (done["own"], len(sandbox.rings)) == (["called"], 1)
+
+
+def test_late_no_to_an_earlier_question_ends_the_call(
+    make_tool: MakeTool, sandbox: Sandbox
+) -> None:
+    """The price rose, so a second question is open; a no to the first one, by its id, is a no."""
+    graph = calls_then_asks(make_tool(approval="interrupt"), InMemorySaver())
+    sandbox.tamper("quote", quote_that_is_over)
+    [first] = graph.invoke({"own": []}, THREAD)["__interrupt__"]
+    sandbox.tamper("quote", None)
+    [second] = graph.invoke(None, THREAD)["__interrupt__"]
+    assert first.id != second.id
+    [own] = graph.invoke(Command(resume={first.id: {"type": "reject"}}), THREAD)["__interrupt__"]
+    graph.invoke(Command(resume={second.id: APPROVE}), THREAD)
+    assert (own.value, sandbox.rings, sandbox.payments) == ("first", (), ())
