@@ -21,7 +21,7 @@ unit_tests: $(VENV)/.test  ## the tests that open no socket
 	$(PYTEST) --numprocesses=2 $(TEST)/unit_tests --disable-socket --allow-unix-socket
 
 integration_tests: $(VENV)/.test  ## the tests against the sandbox, on 127.0.0.1 only
-	$(PYTEST) --numprocesses=3 $(TEST)/integration_tests $(TEST)/promises --allow-hosts=127.0.0.1,::1 --allow-unix-socket
+	$(PYTEST) --numprocesses=3 $(TEST)/integration_tests $(TEST)/promises $(TEST)/upgrade --allow-hosts=127.0.0.1,::1 --allow-unix-socket
 
 chaos: $(VENV)/.test  ## every fault at every leg, and 100 killed workers a kind of journal
 	CHAOS=full $(BIN)/pytest $(CHAOS_TESTS) --timeout=1800 --allow-hosts=127.0.0.1,::1 --allow-unix-socket

@@ -161,14 +161,25 @@ class CallDriver:
         except VoiceCallError:
             for key in (self._run.call_key, self._former_key):
                 earlier = await self._journal.read(key) if key else None
-                if earlier is not None and earlier.state not in UNSIGNED:
+                if (
+                    earlier is not None
+                    and earlier.state not in UNSIGNED
+                    and self._is_of_us(earlier)
+                ):
                     return request
             raise
+
+    def _is_of_us(self, record: CallRecord) -> bool:
+        """Whether a record is of the same payer, tenant and service: 0.1.0's keys did not say."""
+        services = self._services
+        ours = (services.account, services.policy.tenant, services.client.environment.base_url)
+        return (record.account.lower(), record.tenant, record.base_url) == ours
 
     async def _claim_and_run(self, request: VoiceCallInput) -> VoiceCallResult | Pending:
         """Loop until this run owns the call and has brought it to an end, or has a result."""
         call = self._new_call(request)
         began: float | None = None
+        seen_busy: set[str] = set()
         pauses = self._services.patience.pauses()
         while True:
             claim = await self._journal.claim(
@@ -199,8 +210,9 @@ class CallDriver:
                 case "duplicate":
                     earlier = await self._answer_of(record)
                 case "number_busy":
-                    if not await self._has_ended(record):
+                    if record.call_key in seen_busy or not await self._has_ended(record):
                         raise wording.number_busy(record.numbers, record.request_id)
+                    seen_busy.add(record.call_key)
                 case _:
                     assert_never(claim.kind)
             if earlier is not None:
