@@ -70,14 +70,23 @@ Approval = Literal["never", "interrupt"] | ApprovalFunction
 
 _DECISION: TypeAdapter[Approve | Edit | Reject | Respond] = TypeAdapter(Decision)
 
-_SHAPES = "Answer with approve, edit, reject or respond, such as {'type': 'approve'}"
-
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An answer that is no decision on this question."""
+    """An answer that is no decision on this question.
+
+    Attributes:
+        why: what is wrong with it, in a few words without a full stop.
+    """
 
     why: str
+
+    def note(self, question_id: str) -> str:
+        """What to tell the person when the question is asked again."""
+        return (
+            f"The last answer was not used: {self.why}. Answer with approve, edit, reject or"
+            f" respond, such as Command(resume={{'{question_id}': {{'type': 'approve'}}}})."
+        )
 
 
 def read_decision(
@@ -95,9 +104,9 @@ def read_decision(
     if isinstance(decision, Unreadable):
         return decision
     if decision.question is not None and decision.question != question_id:
-        return Unreadable(f"The answer names another question ({decision.question[:40]!r}).")
+        return Unreadable(f"it names another question ({decision.question[:40]!r})")
     if isinstance(decision, Edit) and decision.edited_action.name not in {None, tool_name}:
-        return Unreadable(f"An edit can't change the tool: its name is {tool_name!r}.")
+        return Unreadable(f"an edit can't change the tool, whose name is {tool_name!r}")
     return decision
 
 
@@ -127,14 +136,14 @@ def _parse(answer: object) -> Approve | Edit | Reject | Respond | Unreadable:
         answer = answer["decisions"]
     if isinstance(answer, list):
         if len(answer) != 1:
-            return Unreadable(f"{len(answer)} decisions came for one question. {_SHAPES}.")
+            return Unreadable(f"{len(answer)} decisions came for one question")
         answer = answer[0]
     if isinstance(answer, str):
         answer = {"type": answer}
     try:
         return _DECISION.validate_python(answer)
     except (ValidationError, RecursionError) as wrong:
-        return Unreadable(f"The last answer was no decision ({_problems(wrong)}). {_SHAPES}.")
+        return Unreadable(f"it is no decision ({_problems(wrong)})")
 
 
 def _problems(wrong: ValidationError | RecursionError) -> str:

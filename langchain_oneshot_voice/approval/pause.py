@@ -56,9 +56,6 @@ _LOOKS = 60
 
 _QUESTION_ID = re.compile(r"[0-9a-f]{32}")
 
-BY_ID = "Answer it by its id: Command(resume={'<question>': {'type': 'approve'}})."
-_ASKED_AGAIN = f"The last answer did not say which question it was for. {BY_ID}"
-
 
 def missing_private_name(configurable: Mapping[str, Any]) -> str | None:
     """The first of LangGraph's private names that bare answers need and that is not there."""
@@ -145,7 +142,7 @@ class GraphPause:
         bare_ok = await self._void_bare()
         await self._side.run(self._note, asked.question_id, bare_ok)
         if not bare_ok and question.note is None:
-            question = replace(question, note=BY_ID)
+            question = replace(question, note=_by_id(question.question_id))
         schema = decision_schema(question.tool_name)
         raise GraphInterrupt(
             (Interrupt(question.value(), id=question.question_id, response_schema=schema),)
@@ -162,7 +159,7 @@ class GraphPause:
             read_decision(answer, tool_name=self._tool_name, question_id=question.question_id),
         )
         if isinstance(decision, Unreadable):
-            await self._side.run(self._say, name, decision.why)
+            await self._side.run(self._say, name, decision.note(name))
         else:
             await self._side.run(self._journal.answer, name, stored(decision))
 
@@ -185,7 +182,7 @@ class GraphPause:
                 if asked[0].bare_ok:
                     await self._record(asked[0], value)
                 else:
-                    await self._side.run(self._say, open_id, _ASKED_AGAIN)
+                    await self._side.run(self._say, open_id, _asked_again(open_id))
                 # After a crash, too, no other question may be given it again.
                 await self._void_bare(taken=True)
         while not first and (self._thread, open_id) in _BEING_TAKEN:
@@ -273,6 +270,14 @@ class _taking:  # noqa: N801 - a context manager
     def __exit__(self, *_: object) -> None:
         if self._first:
             _BEING_TAKEN.discard(self._name)
+
+
+def _by_id(question_id: str) -> str:
+    return f"Answer it by its id: Command(resume={{'{question_id}': {{'type': 'approve'}}}})."
+
+
+def _asked_again(question_id: str) -> str:
+    return f"The last answer did not say which question it was for. {_by_id(question_id)}"
 
 
 def _is_id(name: object) -> bool:
