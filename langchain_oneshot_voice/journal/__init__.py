@@ -1,10 +1,10 @@
 """The durable record of calls: `CallJournal`, its values and its errors.
 
-call_journal.py  the face: an async operation for each step of a call
+call_journal.py  `CallJournal`: an async method for each step of a call
 calls.py         what each step does to a call's row
 workers.py       who has a call: live workers and their heartbeats
 questions.py     what people were asked, and their answers
-guards.py        what may stand in a call's way: duplicates, busy lines, the day's limits
+guards.py        why a call may have to wait: duplicates, busy lines, the day's limits
 spend.py         the day's money as sums by the minute
 suppressions.py  people who do not want to be called
 forgetting.py    removing what was said, after a time

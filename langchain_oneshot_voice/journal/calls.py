@@ -97,7 +97,7 @@ def claim(  # noqa: PLR0913 - the arguments of `CallJournal.claim`
     if known is None and former_key is not None:
         known = _of_the_same(read(connection, now, former_key), call)
     for key in (call.call_key, former_key or ""):
-        worker.held.discard((key, owner))  # until this claim is granted
+        worker.held.discard((key, owner))  # until it is granted
     if known is not None and known.state in ENDED:
         if _answers(known, now, answers_for, asked_at):
             return Claim("finished", known, now)
@@ -115,7 +115,7 @@ def claim(  # noqa: PLR0913 - the arguments of `CallJournal.claim`
 
 
 def _of_the_same(known: CallRecord | None, call: NewCall) -> CallRecord | None:
-    """The record, if it is of the same payer, tenant and service: 0.1.0's keys did not say."""
+    """Return the record if payer, tenant and service are the same: 0.1.0's keys did not say."""
     if known is None:
         return None
     of_it = (known.account.lower(), known.tenant, known.base_url)
@@ -127,6 +127,8 @@ def take(
 ) -> CallRecord | None:
     """Work on a call that someone left unfinished."""
     known = read(connection, now, call_key)
+    if known is None or known.owner != owner:
+        worker.held.discard((call_key, owner))  # until it is granted
     if known is None or known.state in ENDED or known.state == "refused":
         return None
     if worker.holds(connection, now, known):

@@ -34,7 +34,7 @@ _BATCH = 128
 
 
 class Upkeep(Protocol):
-    """What a journal writes from time to time, as long as there is a reason."""
+    """Something that is written from time to time, as long as there is a reason."""
 
     def due_in(self) -> float | None:
         """Return the seconds until it is due; `None` for no reason."""
@@ -43,7 +43,7 @@ class Upkeep(Protocol):
         """Write it, as an operation."""
 
     def kept(self, written: Future[Any]) -> None:
-        """Hear how that ended."""
+        """Note how that ended."""
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from postgres import postgres_server, postgres_url
 
 from langchain_oneshot_voice.journal import (
     CallJournal,
-    JournalRefusal,
+    CallRecord,
     NewCall,
     SpendLimits,
 )
@@ -50,22 +50,19 @@ def new(key: str, number: str, account: str) -> NewCall:
 
 async def attempt(journal: CallJournal, owner: str, call: NewCall) -> str:
     """Claim and sign one call, and tell how far it came."""
-    claim = await journal.claim(call, owner=owner, lease=60, duplicate_window=0)
+    claim = await journal.claim(call, owner=owner, duplicate_window=0)
     if claim.kind != "mine":
         return claim.kind
-    try:
-        await journal.signed(
-            call.call_key,
-            owner=owner,
-            payment="bytes",
-            quote_id=None,
-            valid_before=None,
-            amount=PRICE,
-            limits=LIMITS,
-        )
-    except JournalRefusal as refusal:
-        return type(refusal).__name__
-    return "signed"
+    await journal.move(call.call_key, owner=owner, to="quoted")
+    signed = await journal.sign(
+        call.call_key,
+        owner=owner,
+        payment="bytes",
+        valid_before=None,
+        amount=PRICE,
+        limits=LIMITS,
+    )
+    return signed.state if isinstance(signed, CallRecord) else type(signed).__name__
 
 
 def wanted(contest: str, worker: int) -> list[NewCall]:
@@ -84,7 +81,8 @@ def race(url: str, worker: int, start: Barrier, told: "Queue[dict[str, list[str]
     """Run in a process: wait for the others, then do it all at once; a contest at a time."""
 
     async def run() -> dict[str, list[str]]:
-        journal = CallJournal(url)
+        # No worker takes over another one here, however slow the machine is.
+        journal = CallJournal(url, dead_after=600)
         outcomes = {}
         for contest in CONTESTS:
             calls = wanted(contest, worker)

@@ -1,4 +1,4 @@
-"""What a journal does with the file it lives in, and with the place it is told to live at."""
+"""What a journal does with its file, and with the place that it is given."""
 
 import asyncio
 import stat
@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, select, text
+from sqlalchemy.pool import NullPool
+from test_journal import bring, claim, known, new
 
-from langchain_oneshot_voice.journal import CallJournal, JournalUnavailableError, schema
+from langchain_oneshot_voice.journal import CallJournal, JournalUnavailableError
+from langchain_oneshot_voice.journal.schema import workers
 from langchain_oneshot_voice.journal.store import ENVIRONMENT
 
 
@@ -136,40 +139,74 @@ def test_a_password_is_not_shown(url: str) -> None:
         assert "hunter2" not in f"{shown!r} {shown.url_for_display}"
 
 
-async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
-    """A journal that a later version wrote is not touched by this one."""
-    path = tmp_path / "calls.sqlite"
-    await (await opened(path)).aclose()
-    engine = create_engine(f"sqlite:///{path}")
+async def failing(path: Path, statement: str) -> None:
+    """Change the tables behind the journal's back."""
+    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
     with engine.begin() as connection:
-        connection.execute(text("UPDATE journal_meta SET value = 99 WHERE name = 'schema_version'"))
-    engine.dispose()
-    journal = CallJournal(path)
-    with pytest.raises(JournalUnavailableError, match="schema version 99"):
-        await journal.read("k")
+        connection.execute(text(statement))
+
+
+FAIL = "CREATE TRIGGER fail BEFORE UPDATE ON {} BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+
+
+async def test_a_release_that_was_not_written_is_repeated(tmp_path: Path) -> None:
+    """The call is free within this process at once, and for others with a later heartbeat."""
+    path = tmp_path / "calls.sqlite"
+    journal = CallJournal(path, heartbeat=0.02, dead_after=1000)
+    other = CallJournal(path)
+    await bring(journal, new("k"), "signed")
+    await failing(path, FAIL.format("calls"))
+    with pytest.raises(JournalUnavailableError):
+        await journal.release("k", owner="w1")
+    assert [call.call_key for call in await journal.unfinished()] == ["k"]
+    assert await other.unfinished() == []
+    await failing(path, "DROP TRIGGER fail")
+    async with asyncio.timeout(20):
+        while (await known(other, "k")).owner:  # noqa: ASYNC110 - the database knows, and does not tell
+            await asyncio.sleep(0.01)
+    assert journal._worker.due_in() is None
+    assert (await claim(other, new("k"), "w2")).kind == "mine"
+    await journal.aclose()
+    await other.aclose()
+
+
+async def test_a_claim_that_was_not_written_holds_nothing(tmp_path: Path) -> None:
+    """A claim that failed is given back as well, as soon as the database works."""
+    path = tmp_path / "calls.sqlite"
+    journal = CallJournal(path, heartbeat=0.02)
+    await bring(journal, new("k"), "signed")
+    await journal.release("k", owner="w1")
+    await failing(path, FAIL.format("workers"))
+    with pytest.raises(JournalUnavailableError):
+        await claim(journal, new("k"))
+    await failing(path, "DROP TRIGGER fail")
+    assert (await claim(journal, new("k"), "w2")).kind == "mine"
+    await journal.release("k", owner="w2")
+    assert journal._worker.due_in() is None
     await journal.aclose()
 
 
-async def test_an_older_schema_is_migrated_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_heartbeat_that_fails_is_reported_and_repeated(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Journals that open an older file together bring it up to date together, in one step."""
+    """The thread goes on; the run keeps its call until another process takes it."""
     path = tmp_path / "calls.sqlite"
-    await (await opened(path)).aclose()
+    journal = CallJournal(path, heartbeat=0.02)
+    await bring(journal, new("k"), "quoted")
+    await failing(path, FAIL.format("workers"))
 
-    def add_column(connection: Connection) -> None:
-        connection.exec_driver_sql("ALTER TABLE calls ADD COLUMN added TEXT")
+    def beats(connection: Connection, _now: float) -> float:
+        return float(connection.execute(select(workers.c.beat_at)).scalar_one())
 
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, add_column))
-    journals = await asyncio.gather(*[opened(path) for _ in range(8)])
-
-    def version(connection: Connection, _now: float) -> object:
-        return connection.exec_driver_sql(
-            "SELECT value FROM journal_meta WHERE name = 'schema_version'"
-        ).scalar()
-
-    assert [await journal._read(version) for journal in journals] == ["2"] * 8
-    await asyncio.gather(*[journal.aclose() for journal in journals])
+    async with asyncio.timeout(20):
+        while "heartbeat was not written" not in caplog.text:  # noqa: ASYNC110 - a log tells nobody
+            await asyncio.sleep(0.01)
+        last = await journal._read(beats)
+        await failing(path, "DROP TRIGGER fail")
+        while await journal._read(beats) == last:  # noqa: ASYNC110 - the database does not tell
+            await asyncio.sleep(0.01)
+    assert await journal.move("k", owner="w1", to="quoted") is not None
+    await journal.aclose()
 
 
 def run(program: str, path: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -186,34 +223,35 @@ def new(key):
     return NewCall(call_key=key, account="a", base_url="b", numbers=(), fingerprint=key, request={})
 
 async def claim(key):
-    terms = {"owner": "w", "lease": 60, "duplicate_window": 0}
+    terms = {"owner": str(os.getpid()), "duplicate_window": 0}
     return (await asyncio.wait_for(journal.claim(new(key), **terms), 20)).kind
 
 async def states():
     return [(await journal.read(k)).state for k in ("before", "child", "parent")]
 
-journal = CallJournal(sys.argv[1])
+journal = CallJournal(sys.argv[1], dead_after=1000)
 asyncio.run(claim("before"))
 child = os.fork()
 if child == 0:
-    kind = asyncio.run(claim("child"))
+    kinds = asyncio.run(claim("before")), asyncio.run(claim("child"))
     asyncio.run(journal.aclose())
-    os._exit(0 if kind == "mine" else 1)
+    os._exit(0 if kinds == ("held", "mine") else 1)
 _, status = os.waitpid(child, 0)
 kind = asyncio.run(claim("parent"))
 print(status, kind, asyncio.run(states()))
 """
 
 
-def test_a_forked_child_has_a_connection_of_its_own(tmp_path: Path) -> None:
-    """Parent and child go on writing to one file; neither waits for a thread that isn't there."""
+def test_a_forked_child_is_a_worker_of_its_own(tmp_path: Path) -> None:
+    """Parent and child write to one file, and the child does not have the parent's calls."""
     forked = run(FORK, tmp_path / "calls.sqlite", "-W", "ignore::DeprecationWarning")
     assert (forked.stdout, forked.stderr) == ("0 mine ['claimed', 'claimed', 'claimed']\n", "")
 
 
 UNCLOSED = """
-import asyncio, sys
+import asyncio, logging, sys
 from langchain_oneshot_voice.journal import CallJournal
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # a slow machine is not a fault
 asyncio.run(CallJournal(sys.argv[1]).forget(0))
 kept = CallJournal(sys.argv[1])
 asyncio.run(kept.forget(0))
