@@ -66,7 +66,7 @@ def calls_then_asks(tool: VoiceCallTool, saver: Any) -> Any:
         tool.invoke(arguments())
         return {"own": [interrupt("first"), interrupt("second")]}
 
-    graph = StateGraph(State)
+    graph: Any = StateGraph(State)
     graph.add_node("node", node)
     graph.add_edge(START, "node")
     return graph.compile(checkpointer=saver)
@@ -130,7 +130,7 @@ def test_where_a_private_name_has_moved_bare_answers_are_refused(
             return {"own": ["refused"]}
         return {"own": ["called"]}
 
-    graph = StateGraph(State)
+    graph: Any = StateGraph(State)
     graph.add_node("node", node)
     graph.add_edge(START, "node")
     app = graph.compile(checkpointer=InMemorySaver())

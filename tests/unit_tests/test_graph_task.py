@@ -50,7 +50,7 @@ def seen() -> Seen:
 
 def graph_of(node: Callable[[State], Any], **options: Any) -> Any:
     """A graph of one node."""
-    graph = StateGraph(State)
+    graph: Any = StateGraph(State)
     graph.add_node("node", node, **options)
     graph.add_edge(START, "node")
     return graph
@@ -137,12 +137,12 @@ def test_tasks_sent_within_a_subgraph_are_places_of_their_own(seen: Seen) -> Non
         seen.look()
         return {"done": [1]}
 
-    subgraph = StateGraph(State)
+    subgraph: Any = StateGraph(State)
     subgraph.add_node("inner", inner)
     subgraph.add_conditional_edges(
         START, lambda _: [Send("inner", {"one": 1}), Send("inner", {"one": 1})], ["inner"]
     )
-    graph = StateGraph(State)
+    graph: Any = StateGraph(State)
     graph.add_node("outer", subgraph.compile())
     graph.add_edge(START, "outer")
     graph.compile(checkpointer=InMemorySaver()).invoke({"done": []}, THREAD)
