@@ -88,8 +88,8 @@ def test_answer_is_read(answer: Any, kind: type) -> None:
 def test_stored_decision_is_read_back_as_it_was(answer: Any, kind: type) -> None:
     """The journal gives back the decision that was written."""
     decision = read(answer)
-    assert type(decision) is kind
-    assert from_store(json.loads(json.dumps(stored(decision)))) == decision
+    read_back: Any = from_store(json.loads(json.dumps(stored(decision))))
+    assert (type(read_back), read_back) == (kind, decision)
 
 
 @pytest.mark.parametrize("answer", UNREADABLE, ids=lambda v: str(v)[:40])
