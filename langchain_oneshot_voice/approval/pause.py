@@ -51,8 +51,8 @@ _RESUME = "__resume__"
 _INTERRUPT = "__interrupt__"
 _NOT_AN_OUTPUT = {_RESUME, _INTERRUPT, "__error__", "__error_source_node__"}
 
-_LOOKS = 60
-"""Looks for a bare answer that LangGraph stores in the background, 3 ms apart."""
+_LOOKS, _BETWEEN_LOOKS = 250, 0.004
+"""Looks, and seconds between them, for a bare answer that LangGraph stores in the background."""
 
 _QUESTION_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -228,7 +228,7 @@ class GraphPause:
             if found.bare is not None:
                 return await self._clear() and (self._stores or not left)
             if waits:
-                await self._side.sleep(0.003)
+                await self._side.sleep(_BETWEEN_LOOKS)
         return not left
 
     async def _clear(self) -> bool:
