@@ -129,7 +129,7 @@ def test_refusal_says_what_happened_whether_money_moved_and_what_to_do(entry: En
     error = entry.value
     assert isinstance(error, VoiceCallError)
 
-    assert error.reason.endswith((".", '."', "?", "!"))
+    assert error.reason.rstrip('"').endswith((".", "?", "!"))
     assert errors._MONEY[error.charged] in entry.text
     assert error.advice.endswith((".", ").")) or entry.name == "request_refused"
 
