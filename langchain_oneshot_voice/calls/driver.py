@@ -182,6 +182,7 @@ class CallDriver:
         seen_busy: set[str] = set()
         pauses = self._services.patience.pauses()
         while True:
+            asked = self._run.now()
             claim = await self._journal.claim(
                 call,
                 owner=self._run.owner,
@@ -195,7 +196,7 @@ class CallDriver:
             match claim.kind:
                 case "mine":
                     self._require_same(record, call)
-                    self._run.hold(record)
+                    self._run.hold(record, asked)
                     end = await self._run_claimed(request)
                     if isinstance(end, VoiceCallResult | Pending):
                         return end

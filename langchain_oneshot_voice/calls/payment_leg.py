@@ -46,8 +46,8 @@ log = logging.getLogger(__name__)
 
 _QUOTE_GONE = {"http_404", "quote_not_found", "quote_expired", "not_found"}
 
-_CLOCKS_DIFFER = 600.0
-"""Seconds by which the service's clock may be behind the journal's."""
+_CLOCKS_DIFFER = 2 * 3600.0
+"""Seconds by which the service's clock may be behind the journal's; clocks jump by an hour."""
 
 
 class PaymentLeg:
@@ -84,6 +84,7 @@ class PaymentLeg:
             signed, until = self._sign(offer)
         except VoiceCallError as wrong_terms:
             return s.Refusal(wrong_terms)
+        asked = self._run.now()
         answer = await self._services.journal.sign(
             self._run.call_key,
             owner=self._run.owner,
@@ -96,7 +97,7 @@ class PaymentLeg:
             case None:
                 return s.Overtaken()
             case CallRecord():
-                self._run.hold(answer)
+                self._run.hold(answer, asked)
                 self._run.pending = True
                 await self._teller.tell("paying")
                 return s.OnRecord()
@@ -163,6 +164,8 @@ class PaymentLeg:
             traceless = True
         except WeatherError as weather:
             asked = weather.retry_after or 0.0
+        if not await self._run.is_mine():
+            return s.Overtaken()
         try:
             return await self._present()
         except PlacementUnansweredError as lost:

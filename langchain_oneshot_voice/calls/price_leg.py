@@ -176,10 +176,11 @@ class PriceLeg:
             return s.Refusal(wording.approval_needs_graph(where))
         self._fresh = None
         asked = self._question_about(state.offer)
+        moment = self._run.now()
         record = await self._services.journal.ask(asked, owner=self._run.owner)
         if record is None:
             return s.Overtaken()
-        self._run.hold(record)
+        self._run.hold(record, moment)
         await self._teller.tell("awaiting_approval")
         if not callable(approval):
             return s.Unanswered(asked)

@@ -17,6 +17,9 @@ from langchain_oneshot_voice.schemas import mask_number
 
 log = logging.getLogger(__name__)
 
+Moment = tuple[float, float]
+"""Epoch seconds, and seconds that only grow. One may stand still while the machine sleeps."""
+
 _UNCONFIRMED = 2.0
 """Seconds after which a run makes sure that the call is still its own before it sends money."""
 
@@ -38,30 +41,36 @@ class Run:
         self.owner = owner
         self.record: CallRecord
         self.pending = False
-        self._seen = (0.0, 0.0)
+        self._seen: Moment = (0.0, 0.0)
 
     @property
     def name(self) -> str:
         """The call's name in logs."""
         return self.call_key[:8]
 
-    def hold(self, record: CallRecord) -> CallRecord:
-        """Note that the call is this run's, as it is on record now."""
+    def now(self) -> Moment:
+        """This moment, to be given to `hold`: take it before the journal is asked."""
+        return self._clock.time(), self._clock.monotonic()
+
+    def hold(self, record: CallRecord, asked: Moment) -> CallRecord:
+        """Note that the call was this run's when the journal was asked, and what is on record."""
         self.call_key = record.call_key
         self.record = record
-        self._seen = (self._clock.time(), self._clock.monotonic())
+        self._seen = asked
         return record
 
     async def take(self) -> CallRecord | None:
         """Hold a call that somebody left unfinished; `None` if there is none to hold."""
+        asked = self.now()
         record = await self._journal.take(self.call_key, owner=self.owner)
-        return None if record is None else self.hold(record)
+        return None if record is None else self.hold(record, asked)
 
     async def move(self, to: CallState, **columns: Any) -> bool:  # noqa: ANN401 - of the record
         """Record a step. False if the call is another worker's now; then nothing was written."""
+        asked = self.now()
         record = await self._journal.move(self.call_key, owner=self.owner, to=to, **columns)
         if record is not None:
-            self.hold(record)
+            self.hold(record, asked)
         return record is not None
 
     async def place(self, placement: Placement) -> None:
@@ -85,12 +94,12 @@ class Run:
         The machine may have slept since the last step, and another worker may have gone on.
         """
         wall, ticks = self._seen
-        passed = max(abs(self._clock.time() - wall), self._clock.monotonic() - ticks)
-        if passed < _UNCONFIRMED:
+        asked = self.now()
+        if max(abs(asked[0] - wall), asked[1] - ticks) < _UNCONFIRMED:
             return True
         if not await self._journal.holds(self.call_key, owner=self.owner):
             return False
-        self._seen = (self._clock.time(), self._clock.monotonic())
+        self._seen = asked
         return True
 
     async def release(self) -> None:

@@ -7,9 +7,10 @@ may rely on being the only writer. A step names the owner and the state that it 
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any
 
@@ -56,7 +57,7 @@ _STAMPS: Mapping[CallState, str] = {"signed": "signed_at", "placed": "placed_at"
 _FREE: Mapping[str, None] = {"owner": None, "worker": None}
 _FRESH: Mapping[str, Any] = {
     column.name: Decimal(0) if column.name == "reserved" else None
-    for column in calls.columns
+    for column in record_columns
     if column.nullable or column.name == "reserved"
 }
 """What a call has when nothing has happened to it yet."""
@@ -236,13 +237,15 @@ def _step(
     known: CallRecord,
     to: CallState,
     columns: Mapping[str, Any],
-) -> CallRecord:
+) -> CallRecord | None:
     values = {**columns, **_ALSO.get(to, {}), "state": to, "updated_at": now}
     if to in _STAMPS:
         values[_STAMPS[to]] = now
     if to in _DROPS:
         values |= _FREE
     moved = _write(connection, known, values)
+    if moved is None:
+        return None
     if "numbers" in columns:
         connection.execute(_DELETE_NUMBERS, {"key": moved.call_key})
         _insert_numbers(connection, moved)
@@ -252,10 +255,20 @@ def _step(
     return moved
 
 
-def _write(connection: Connection, known: CallRecord, values: Mapping[str, Any]) -> CallRecord:
+def _write(
+    connection: Connection, known: CallRecord, values: Mapping[str, Any]
+) -> CallRecord | None:
     terms = {"key": known.call_key, "known_state": known.state, "run": known.owner}
-    connection.execute(_STEP, {**terms, **values})
-    return _stored(connection, known.call_key)
+    written = connection.execute(_STEP, {**terms, **values})
+    return replace(known, **_as_read(values)) if written.rowcount == 1 else None
+
+
+def _as_read(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as they are when they are read back."""
+    return {
+        name: json.loads(json.dumps(value)) if isinstance(value, dict) else value
+        for name, value in values.items()
+    }
 
 
 def _hold(
@@ -263,7 +276,7 @@ def _hold(
 ) -> CallRecord:
     terms = {"key": known.call_key, "known_state": known.state}
     connection.execute(_FROM, {**terms, "owner": owner, "worker": worker.name})
-    return _held(connection, now, worker, known.call_key, owner)
+    return _held(connection, now, worker, replace(known, owner=owner, worker=worker.name))
 
 
 def _begin(
@@ -277,33 +290,34 @@ def _begin(
     """Begin a call, or a new attempt at a refused one."""
     values = {
         **_FRESH,
-        **asdict(call),
+        **_as_read(asdict(call)),
         "state": "claimed",
+        "attempt": 1,
         "owner": owner,
         "worker": worker.name,
+        "created_at": now,
         "updated_at": now,
     }
     if refused is None:
-        key = call.call_key
-        connection.execute(_INSERT, {**values, "attempt": 1, "created_at": now})
+        connection.execute(_INSERT, values)
     else:
         key = refused.call_key
-        terms = {"key": key, "known_state": refused.state}
-        attempt = {"call_key": key, "attempt": refused.attempt + 1}
-        connection.execute(_FROM, {**values, **attempt, **terms})
+        values |= {"call_key": key, "attempt": refused.attempt + 1}
+        values["created_at"] = refused.created_at
+        terms = {"key": key, "known_state": refused.state, "forgotten_at": None}
+        connection.execute(_FROM, {**values, **terms})
         connection.execute(_DELETE_NUMBERS, {"key": key})
-    begun = _held(connection, now, worker, key, owner)
+    begun = CallRecord(**values)
     _insert_numbers(connection, begun)
-    return begun
+    return _held(connection, now, worker, begun)
 
 
-def _held(
-    connection: Connection, now: float, worker: Worker, call_key: str, owner: str
-) -> CallRecord:
+def _held(connection: Connection, now: float, worker: Worker, call: CallRecord) -> CallRecord:
     worker.beat(connection, now)
-    worker.held.add((call_key, owner))
-    worker.unreleased.discard((call_key, owner))
-    return _stored(connection, call_key)
+    hold = (call.call_key, str(call.owner))
+    worker.held.add(hold)
+    worker.unreleased.discard(hold)
+    return call
 
 
 def _retire(connection: Connection, known: CallRecord) -> None:
@@ -311,11 +325,6 @@ def _retire(connection: Connection, known: CallRecord) -> None:
     aside = f"{known.call_key}~{secrets.token_hex(8)}"
     terms = {"key": known.call_key, "known_state": known.state}
     connection.execute(_FROM, {**terms, "call_key": aside})
-
-
-def _stored(connection: Connection, call_key: str) -> CallRecord:
-    row = connection.execute(_BY_KEY, {"key": call_key}).one()
-    return CallRecord(**row._mapping)  # noqa: SLF001 - its public name
 
 
 def _number_stamps(call: CallRecord) -> dict[str, float | None]:

@@ -23,14 +23,16 @@ _ITS_CALLS = (
     committed_at > bindparam("since"),
     committed_at < bindparam("until"),
 )
-_COST = select(func.sum(_cost)).where(*_ITS_CALLS)
 _COSTS = select(committed_at, _cost).where(*_ITS_CALLS).order_by(committed_at)
 _ITS_MINUTES = (
     spend_minutes.c.account == bindparam("account"),
     spend_minutes.c.tenant == bindparam("tenant"),
     spend_minutes.c.minute > bindparam("minute"),
 )
-_SUM = select(func.sum(spend_minutes.c.amount)).where(*_ITS_MINUTES)
+_TOTAL = select(
+    select(func.sum(_cost)).where(*_ITS_CALLS).scalar_subquery(),
+    select(func.sum(spend_minutes.c.amount)).where(*_ITS_MINUTES).scalar_subquery(),
+)
 _SUMS = (
     select(spend_minutes.c.minute, spend_minutes.c.amount)
     .where(*_ITS_MINUTES)
@@ -65,12 +67,7 @@ def count(connection: Connection, before: CallRecord, after: CallRecord) -> None
 
 def total(connection: Connection, account: str, tenant: str, since: float) -> Decimal:
     """Return the US dollars charged or reserved since then."""
-    whose, minute = {"account": account, "tenant": tenant}, int(since // _MINUTE)
-    partial = {**whose, "since": since, "until": (minute + 1) * _MINUTE}
-    sums = (
-        connection.scalar(_COST, partial),
-        connection.scalar(_SUM, {**whose, "minute": minute}),
-    )
+    sums = connection.execute(_TOTAL, _window(account, tenant, since)).one()
     return sum((found for found in sums if found is not None), Decimal(0))
 
 
@@ -78,22 +75,28 @@ def falls_by(
     connection: Connection, account: str, tenant: str, since: float, amount: Decimal
 ) -> float | None:
     """Find the call with which the total since then has lost this amount; return its time."""
-    whose, minute = {"account": account, "tenant": tenant}, int(since // _MINUTE)
-    partial = {**whose, "since": since, "until": (minute + 1) * _MINUTE}
+    window = _window(account, tenant, since)
     left = amount
-    for when, its_cost in connection.execute(_COSTS, partial).all():
+    for when, its_cost in connection.execute(_COSTS, window).all():
         left -= its_cost
         if left <= 0:
             return float(when)
-    for later, its_sum in connection.execute(_SUMS, {**whose, "minute": minute}).all():
+    for later, its_sum in connection.execute(_SUMS, window).all():
         if its_sum < left:
             left -= its_sum
             continue
         # The first moment of a minute belongs to it.
         just_before = math.nextafter(later * _MINUTE, 0)
         bounds = {"since": just_before, "until": (later + 1) * _MINUTE}
-        for when, its_cost in connection.execute(_COSTS, {**whose, **bounds}).all():
+        for when, its_cost in connection.execute(_COSTS, {**window, **bounds}).all():
             left -= its_cost
             if left <= 0:
                 return float(when)
     return None
+
+
+def _window(account: str, tenant: str, since: float) -> dict[str, str | float]:
+    """Return the minute in which a window begins, and the part of it that the window has."""
+    minute = int(since // _MINUTE)
+    until = (minute + 1) * _MINUTE
+    return {"account": account, "tenant": tenant, "since": since, "until": until, "minute": minute}
