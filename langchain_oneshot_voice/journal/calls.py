@@ -26,7 +26,7 @@ from langchain_oneshot_voice.journal.records import (
     NewCall,
     SpendLimits,
 )
-from langchain_oneshot_voice.journal.schema import call_numbers, calls, record_columns
+from langchain_oneshot_voice.journal.schema import call_numbers, calls, record_columns, unsettled
 from langchain_oneshot_voice.journal.workers import Worker
 
 WRITES: Mapping[CallState, frozenset[str]] = {
@@ -202,7 +202,7 @@ def unfinished(
     connection: Connection, now: float, worker: Worker, account: str | None, base_url: str | None
 ) -> list[CallRecord]:
     """Return calls that may have cost money, have no end, and that no live worker has."""
-    query = _SELECT.where(calls.c.state.in_(sorted(UNSETTLED))).order_by(calls.c.updated_at)
+    query = _SELECT.where(unsettled).order_by(calls.c.updated_at)
     if account is not None:
         query = query.where(calls.c.account == account)
     if base_url is not None:

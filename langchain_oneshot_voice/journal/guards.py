@@ -12,7 +12,6 @@ from decimal import Decimal
 
 from sqlalchemy import Connection, and_, bindparam, func, or_, select
 
-from langchain_oneshot_voice.call_states import UNSETTLED
 from langchain_oneshot_voice.journal import spend
 from langchain_oneshot_voice.journal.records import (
     CallRecord,
@@ -28,8 +27,10 @@ from langchain_oneshot_voice.journal.records import (
 from langchain_oneshot_voice.journal.schema import (
     call_numbers,
     calls,
+    committed,
     journal_meta,
     record_columns,
+    unsettled,
 )
 from langchain_oneshot_voice.journal.suppressions import suppressed
 
@@ -50,9 +51,10 @@ _DUPLICATE = (
         # Whatever makes it a duplicate is a change of its state since then.
         calls.c.updated_at > bindparam("changed_since"),
         calls.c.call_key != bindparam("call_key"),
+        committed,
         or_(
             and_(
-                calls.c.state.in_(sorted(UNSETTLED)),
+                unsettled,
                 func.coalesce(calls.c.placed_at, calls.c.signed_at) > bindparam("line_since"),
             ),
             and_(

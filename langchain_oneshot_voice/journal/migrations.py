@@ -294,13 +294,23 @@ _FINISH_2 = (
     (
         "CREATE INDEX calls_by_fingerprint"
         " ON calls (fingerprint, account, tenant, base_url, updated_at)"
+        " WHERE state IN ('done', 'placed', 'signed', 'unknown')"
+    ),
+    (
+        "CREATE INDEX calls_unsettled ON calls (updated_at)"
+        " WHERE state IN ('placed', 'signed', 'unknown')"
+    ),
+    (
+        "CREATE INDEX numbers_by_line ON call_numbers (number, account, line_since)"
+        " WHERE line_since IS NOT NULL"
+    ),
+    (
+        "CREATE INDEX numbers_by_day ON call_numbers (number, account, tenant, committed_at)"
+        " WHERE committed_at IS NOT NULL"
     ),
     "CREATE INDEX calls_by_spend ON calls (account, tenant, coalesce(signed_at, placed_at))",
     "CREATE INDEX calls_by_request_id ON calls (request_id)",
-    "CREATE INDEX calls_by_state ON calls (state)",
     "CREATE INDEX calls_by_age ON calls (created_at)",
-    "CREATE INDEX numbers_by_line ON call_numbers (number, account, line_since)",
-    "CREATE INDEX numbers_by_day ON call_numbers (number, account, tenant, committed_at)",
     "CREATE INDEX questions_by_call ON questions (call_key)",
 )
 

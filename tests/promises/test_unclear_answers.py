@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from graphs import INPUT, THREAD, Graph, Script, in_node, in_node_by_id, tool_calls, tool_node
+from graphs import (
+    INPUT,
+    THREAD,
+    Graph,
+    Script,
+    in_node,
+    in_node_by_id,
+    one_node,
+    tool_calls,
+    tool_node,
+)
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from person import Person, Style, is_call, open_questions
-from phone import APPROVE, REJECT, A, B, build_tool, ledger
+from phone import APPROVE, REJECT, A, B, build_tool, ledger, rung
 from placing import arguments, signatures
 
 from langchain_oneshot_voice import CallJournal, Sandbox, VoiceCallTool
@@ -214,3 +227,44 @@ def test_old_bare_approval_of_the_node_s_question_pays_nothing(
     assert (signatures(sandbox), ledger(sandbox)) == ([], NOBODY)
     state = resume(graph, APPROVE, "by id", question)
     assert (open_questions(state), ledger(sandbox)) == ([], ([A], 1))
+
+
+class Stubborn(InMemorySaver):
+    """A checkpointer that keeps old bare answers: it refuses, or ignores, that one is cleared."""
+
+    def __init__(self, *, refuses: bool) -> None:
+        super().__init__()
+        self._refuses = refuses
+
+    def put_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Store all writes but one that clears an answer of the whole graph."""
+        of_the_graph = not task_id.strip("0-")
+        if of_the_graph and any(value is None for _, value in writes):
+            if self._refuses:
+                raise OSError("the disk is full")
+            return
+        super().put_writes(config, writes, task_id, task_path)
+
+
+@pytest.mark.parametrize("refuses", [True, False], ids=["refuses", "ignores"])
+@pytest.mark.parametrize(
+    "steps", [["transfer", arguments(A)], [arguments(B), arguments(A)]], ids=["own", "call"]
+)
+def test_old_bare_approval_that_cannot_be_cleared_pays_nothing(
+    asking: VoiceCallTool, sandbox: Sandbox, steps: list[Any], *, refuses: bool
+) -> None:
+    """The checkpointer keeps the first question's approval: a call's question gets none of it."""
+    script = Script(steps)
+    graph = one_node(lambda _: script.run(asking.invoke), Stubborn(refuses=refuses))
+    graph.invoke(dict(INPUT), THREAD)
+    one_open(graph.invoke(Command(resume=APPROVE), THREAD))
+    question = one_open(poke(graph, "async"))
+    assert (question.value["args"]["target_number"], A in rung(sandbox)) == (A, False)
+    state = resume(graph, APPROVE, "by id", question)
+    assert (open_questions(state), A in rung(sandbox)) == ([], True)

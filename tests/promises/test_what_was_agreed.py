@@ -275,3 +275,14 @@ def test_edit_is_run_again_as_one_call(graph: Graph, sandbox: Sandbox) -> None:
     again = graph.invoke(None, before)
     seen = (open_questions(again), again["messages"][-1].artifact.call_status, ledger(sandbox))
     assert seen == ([], "completed", ([C], 1))
+
+
+def test_equal_edits_of_two_calls_are_two_calls(sandbox: Sandbox, journal: CallJournal) -> None:
+    """Two threads edit their calls to the same words, without a duplicate window: two calls."""
+    policy = at_any_hour(duplicate_window=None)
+    graph = tool_node(build_tool(sandbox, journal, approval="interrupt", policy=policy))
+    for thread in ("thread-1", "thread-2"):
+        config: RunnableConfig = {"configurable": {"thread_id": thread}}
+        question = ask(graph, A, config)
+        graph.invoke(Command(resume={question.id: edit_to(C)}), config)
+    assert ledger(sandbox) == ([C, C], 2)

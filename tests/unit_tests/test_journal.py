@@ -163,6 +163,16 @@ async def test_a_call_goes_from_claim_to_outcome(journal: CallJournal) -> None:
     assert done.created_at <= (done.signed_at or 0) <= (done.placed_at or 0) <= done.updated_at
 
 
+async def test_a_record_is_returned_as_it_is_read_back(journal: CallJournal) -> None:
+    """Tuples in JSON are lists there, and numbers as names are texts."""
+    claimed = await claim(journal, new("k", request={"target_number": (ALICE, BOB)}))
+    assert claimed.record == await known(journal, "k")
+    moved = await journal.move("k", owner="w1", to="quoted", offer={"body": {1: ("a", "b")}})
+    assert moved is not None
+    assert moved == await known(journal, "k")
+    assert moved.offer == {"body": {"1": ["a", "b"]}}
+
+
 async def test_a_record_does_not_show_secrets_or_whole_numbers(journal: CallJournal) -> None:
     """A repr holds no number, payment, request or outcome that a log should not have."""
     await bring(journal, new("k"), "done")
@@ -195,8 +205,9 @@ async def test_only_legal_steps_are_taken(journal: CallJournal, state: CallState
         await journal.take(key, owner="w1")
         before = await known(journal, key)
         if to in LEGAL[state]:
-            await step(journal, key, to)
+            moved = await step(journal, key, to)
             after = await known(journal, key)
+            assert moved == after
             assert (after.state, after.owner) == (to, None if to in DROPPED else "w1")
         elif state in ("done", "declined", "edited", "refused"):  # it is nobody's
             assert await step(journal, key, to) is None

@@ -104,6 +104,10 @@ class JournalMachine(RuleBasedStateMachine):
         self.runner.close()
         self.folder.cleanup()
 
+    def read(self, key: str) -> CallRecord | None:
+        """What is on disk of a call."""
+        return self.runner.run(self.journals[0].read(key))
+
     def held(self, call: Call, worker: int) -> bool:
         """Whether the worker sees that a live worker has the call."""
         if call.holder is None:
@@ -149,14 +153,16 @@ class JournalMachine(RuleBasedStateMachine):
         """A run asks for a call."""
         call = self.calls.get(key)
         owner = f"{worker}{run}"
-        kind = self.runner.run(
+        answer = self.runner.run(
             self.journals[worker].claim(
                 new(key, NUMBERS[key]),
                 owner=owner,
                 duplicate_window=0,
                 answers_for=None if forever else ANSWERS_FOR,
             )
-        ).kind
+        )
+        kind = answer.kind
+        assert answer.record == self.read(answer.record.call_key)
         if call is not None and call.state in ENDED:
             if forever or call.changed_at > self.now - ANSWERS_FOR:
                 assert kind == "finished"
@@ -184,6 +190,7 @@ class JournalMachine(RuleBasedStateMachine):
             assert taken is None
         else:
             assert taken is not None
+            assert taken == self.read(key)
             call.holder, self.beats[worker] = (worker, run), self.now
 
     @rule(key=KEYS, worker=WORKERS, run=RUNS)
@@ -224,6 +231,7 @@ class JournalMachine(RuleBasedStateMachine):
             assert isinstance(told, SpendLimitReached)
             return
         assert isinstance(told, CallRecord)
+        assert told == self.read(key)
         self.changed(call, state, amount)
 
     def changed(self, call: Call, state: str, amount: Decimal) -> None:
