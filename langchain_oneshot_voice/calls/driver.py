@@ -299,26 +299,26 @@ class CallDriver:
         assert_never(state)
 
     async def _recorded(self, end: s.End) -> s.End:
-        """Put the end of a run on record."""
+        """Put the end of a run on record; `Lost` if the call is another worker's by now."""
+        run, kept = self._run, True
         match end:
             case s.Done():
                 await self._record_outcome(end.job)
             case s.Declined():
-                await self._run.move("declined")
+                kept = await run.move("declined")
             case s.Edited():
-                await self._run.move("edited", edited_to=self._edited_key(end))
+                kept = await run.move("edited", edited_to=self._edited_key(end))
             case s.Refused(on_record=True):
-                await self._run.move("refused", error_code=end.error.code)
+                kept = await run.move("refused", error_code=end.error.code)
             case s.StartOver():
-                await self._run.move("refused", error_code=f"again: {end.because.code}"[:80])
+                kept = await run.move("refused", error_code=f"again: {end.because.code}"[:80])
             case s.Duplicate():
-                await self._run.move("refused", error_code="duplicate")
+                kept = await run.move("refused", error_code="duplicate")
             case s.Unknown():
-                code = self._run.record.error_code or "unanswered"
-                await self._run.move("unknown", error_code=code)
+                kept = await run.move("unknown", error_code=run.record.error_code or "unanswered")
             case s.InProgress() | s.Paused() | s.Refused() | s.Lost():
                 pass
-        return end
+        return end if kept else s.Lost()
 
     async def _wait_for_end(self) -> s.Ended | s.TimeUp:
         """Wait for a placed call's end. From here on only the end itself ends the wait."""

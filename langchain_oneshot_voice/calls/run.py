@@ -93,14 +93,17 @@ class Run:
 
         The machine may have slept since the last step, and another worker may have gone on.
         """
-        wall, ticks = self._seen
-        asked = self.now()
-        if max(abs(asked[0] - wall), asked[1] - ticks) < _UNCONFIRMED:
-            return True
-        if not await self._journal.holds(self.call_key, owner=self.owner):
-            return False
-        self._seen = asked
+        while not self._is_sure():
+            asked = self.now()
+            if not await self._journal.holds(self.call_key, owner=self.owner):
+                return False
+            self._seen = asked
         return True
+
+    def _is_sure(self) -> bool:
+        """Whether the call was this run's a moment ago."""
+        (wall, ticks), (now, ticks_now) = self._seen, self.now()
+        return max(abs(now - wall), ticks_now - ticks) < _UNCONFIRMED
 
     async def release(self) -> None:
         """Let go of the call, however the run ends; also of a claim that was on its way."""

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from placing import FAST_PACE, FAST_TIMEOUTS
 from pydantic import SecretStr
 
-from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.caller import VoiceCaller
+from langchain_oneshot_voice.calls.call_key import CallKey
+from langchain_oneshot_voice.calls.services import CallServices, Patience, SystemClock
 from langchain_oneshot_voice.errors import VoiceCallError
-from langchain_oneshot_voice.calls.services import Patience
+from langchain_oneshot_voice.journal import CallJournal
 from langchain_oneshot_voice.oneshot.wallet import WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.sandbox import Sandbox
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
 
-IMPATIENT = Patience(
-    settle=0.2, unsent=0.4, pause=0.03, longest_pause=0.2, at_cancel=2.0
-)
+IMPATIENT = Patience(settle=0.2, unsent=0.4, pause=0.03, longest_pause=0.2, at_cancel=2.0)
 AT_ANY_HOUR = CallPolicy(calling_hours=None)
 UNLIMITED = CallPolicy(
     calling_hours=None,
@@ -27,6 +27,35 @@ UNLIMITED = CallPolicy(
     max_calls_per_number_per_day=None,
     duplicate_window=None,
 )
+
+
+class MovedClock(SystemClock):
+    """The machine's clock, which somebody has set forwards or back."""
+
+    def __init__(self, *journals: CallJournal) -> None:
+        self._ahead = 0.0
+        self._journals = journals
+
+    def time(self) -> float:
+        """Epoch seconds."""
+        return super().time() + self._ahead
+
+    def move(self, seconds: float) -> None:
+        """Set the clock, for these journals as well: a file's time is the machine's."""
+        self._ahead += seconds
+        for journal in self._journals:
+            journal._store.clock_offset += seconds
+
+
+class CallerByClock(VoiceCaller):
+    """A caller that goes by a clock of its own."""
+
+    def __init__(self, *args: Any, clock: SystemClock, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._clock = clock
+
+    async def _services(self, policy: CallPolicy) -> CallServices:
+        return replace(await super()._services(policy), clock=self._clock)
 
 
 def caller_on(sandbox: Sandbox, journal: Any, **changes: Any) -> VoiceCaller:

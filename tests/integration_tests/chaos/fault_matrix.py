@@ -1,31 +1,34 @@
 """The fault matrix: each leg of a call, let down in each way, once and for as long as it lasts.
 
 Every cell is a call on a sandbox and a journal of its own, over real sockets. After the first
-run the fault is lifted and the call is asked for again under the same key. A cell tells what both
-runs answered and what the service's books say; `faults_of` judges it.
+run the fault is lifted and the call is asked for again under the same key. A cell tells what the
+runs answered and what the service's books say; `Row.faults` judges it.
+
+Some cells are tried under more than a fault: two workers that take the call from each other, a key
+that no old end answers, a worker that is not heard of for a while, a clock that jumps an hour.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from chaos.callers import UNLIMITED, CallerByClock, MovedClock
+from chaos.ledger import table, times_paid, times_rung
 from placing import FAST_PACE
 from pydantic import SecretStr
 
-from chaos.callers import UNLIMITED
-from chaos.ledger import table, times_paid, times_rung
 from langchain_oneshot_voice.calls.call_key import CallKey
-from langchain_oneshot_voice.caller import VoiceCaller
+from langchain_oneshot_voice.calls.services import Patience
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import CallJournal
-from langchain_oneshot_voice.calls.services import Patience
 from langchain_oneshot_voice.oneshot.client import Timeouts
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, WalletKey
 from langchain_oneshot_voice.progress import CallProgress
@@ -36,6 +39,15 @@ from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
 Leg = Literal["quote", "paid", "poll", "receipts"]
 Mode = Literal["wallet", "credits", "token"]
 """Who pays: a signed transfer, a proven wallet's prepaid credits, or an access token."""
+
+Trial = Literal["usual", "taken", "anew", "late", "ahead", "back"]
+"""What is so besides the fault.
+
+`taken`: two workers run the call at the same time, and each takes the other for dead at once.
+`anew`: an old end does not answer the key. `late`: the first worker's heartbeats and writes come to
+a stop until a second worker has made the call. `ahead`, `back`: the clock jumps an hour, and is set
+right after the first run.
+"""
 
 _LEGS: tuple[Leg, ...] = ("quote", "paid", "poll", "receipts")
 _WAYS: tuple[tuple[Kind, bool, int | None], ...] = (
@@ -62,14 +74,20 @@ _WAYS: tuple[tuple[Kind, bool, int | None], ...] = (
     ("garbage", True, None),
 )
 _LOST_REPLIES = ("reset_after", "drop_reply", "truncate", "hang_after", "garbage")
+_TRIED_ELSEWHERE = ("reset_after", "hang_before", "status_503")
+"""Of the other legs, these faults are tried by every trial."""
+
 _DOWN_AT = {"quote": None, "paid": "paying", "poll": "placed"}
+_TRIED_AT = {"quote": "quoted", "paid": "paying", "poll": "placed", "receipts": "quoted"}
+"""The stage at which a trial begins."""
 
 _TIMEOUTS = Timeouts(connect=1.0, quote=0.7, place=0.7, read=0.7)
-_PATIENCE = Patience(
-    settle=0.5, unsent=0.4, pause=0.03, longest_pause=0.2, at_cancel=1.0
-)
+_PATIENCE = Patience(settle=0.5, unsent=0.4, pause=0.03, longest_pause=0.2, at_cancel=1.0)
 _HICCUP_WAIT, _OUTAGE_WAIT, _CALM_WAIT = 15.0, 0.8, 30.0
 _FOR_EVER = 10**6
+_HOUR = 3600.0
+
+Ends = list[VoiceCallResult | VoiceCallError]
 
 
 @dataclass(frozen=True)
@@ -82,6 +100,7 @@ class Cell:
     retry_after: int | None = None
     lasts: bool = False
     mode: Mode = "wallet"
+    trial: Trial = "usual"
 
     @property
     def name(self) -> str:
@@ -99,33 +118,41 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """What came of a cell."""
+    """What came of a cell.
+
+    Attributes:
+        firsts: how each run of the first round ended, and what it said of money.
+        paid_at_first: payments when they had.
+        second: how the last run ended.
+    """
 
     cell: Cell
-    first: str
-    first_charged: str
+    firsts: tuple[tuple[str, str], ...]
     paid_at_first: int
     second: str
-    second_is_the_placed_call: bool
+    second_is_a_placed_call: bool
     payments: int
     rings: int
 
     def faults(self) -> list[str]:
         """What must not be, and is."""
+        anew = self.cell.trial == "anew" and self.firsts[0][0] == "completed"
+        calls = 2 if anew else 1
         wrong = {
-            f"{self.payments} payments": self.payments != 1,
-            f"{self.rings} rings": self.rings != 1,
+            f"{self.payments} payments": self.payments != calls,
+            f"{self.rings} rings": self.rings != calls,
             f"the second run ended as {self.second}": self.second != "completed",
-            "the second run tells of another call": not self.second_is_the_placed_call,
-            "charged 'no' after a payment": self.first_charged == "no" and self.paid_at_first > 0,
-            f"the first run ended as {self.first}": not self._honest(),
+            "the second run tells of another call": not self.second_is_a_placed_call,
+            f"the first round ended as {self.firsts}": not all(map(self._honest, self.firsts)),
         }
         return [f"{self.cell}: {what}" for what, holds in wrong.items() if holds]
 
-    def _honest(self) -> bool:
-        if self.first in {"completed", "in_progress"}:
+    def _honest(self, end: tuple[str, str]) -> bool:
+        """No run says that nothing was charged when it was."""
+        word, charged = end
+        if word in {"completed", "in_progress"}:
             return self.paid_at_first == 1
-        return self.first_charged in {"no", "unknown"}
+        return charged == "unknown" or (charged == "no" and self.paid_at_first == 0)
 
 
 def cells() -> Iterator[Cell]:
@@ -140,14 +167,27 @@ def cells() -> Iterator[Cell]:
         kind, acts, retry_after = way
         if acts or kind in _LOST_REPLIES:
             yield Cell("paid", kind, acts, retry_after, lasts, mode)
+    yield from tried_cells()
+
+
+def tried_cells() -> Iterator[Cell]:
+    """The cells with a trial."""
+    trials: tuple[Trial, ...] = get_args(Trial)[1:]
+    modes: tuple[Mode, ...] = ("wallet", "token")
+    every = itertools.product((False, True), _WAYS, _LEGS, modes, trials)
+    for lasts, way, leg, mode, trial in every:
+        kind, acts, retry_after = way
+        # The second worker of `late` has to come to an end.
+        if (leg == "paid" or kind in _TRIED_ELSEWHERE) and not (lasts and trial == "late"):
+            yield Cell(leg, kind, acts, retry_after, lasts, mode, trial)
 
 
 def some_cells() -> Iterator[Cell]:
-    """The short form: every fault once, and every fourth as an outage."""
-    hiccups = [cell for cell in cells() if not cell.lasts]
-    outages = [cell for cell in cells() if cell.lasts]
-    yield from hiccups
-    yield from outages[::4]
+    """The short form: every fault once, and some of the outages and of the trials."""
+    usual = [cell for cell in cells() if cell.trial == "usual"]
+    yield from (cell for cell in usual if not cell.lasts)
+    yield from [cell for cell in usual if cell.lasts][::4]
+    yield from list(tried_cells())[::23]
 
 
 def run_matrix(chosen: Iterable[Cell], folder: Path, *, at_once: int = 8) -> list[Row]:
@@ -165,75 +205,134 @@ def matrix_table(rows: Iterable[Row]) -> str:
             row.cell.name,
             row.cell.mode,
             "outage" if row.cell.lasts else "once",
-            row.first + (f" (charged: {row.first_charged})" if row.first_charged else ""),
+            row.cell.trial,
+            ", ".join(
+                word + (f" (charged: {charged})" if charged else "") for word, charged in row.firsts
+            ),
             row.second,
             row.payments,
             row.rings,
         )
         for row in rows
     ]
-    header = ("leg", "fault", "paid by", "lasts", "first run", "second run", "payments", "rings")
+    header = (
+        *("leg", "fault", "paid by", "lasts", "trial"),
+        *("first run", "second run", "payments", "rings"),
+    )
     return table(header, lines)
 
 
 def _run(cell: Cell, journal_file: Path) -> Row:
     credit = Decimal(50) if cell.mode == "credits" else Decimal(0)
-    journal = CallJournal(journal_file)
     with Sandbox(call_seconds=0.02, credits=credit) as sandbox:
+        round_ = _Round(sandbox, cell, journal_file)
         try:
-            return _run_on(sandbox, cell, journal)
+            return round_.run()
         finally:
+            round_.close()
+
+
+class _Round:
+    """A cell at work: a first worker, and a second one for the trials that need it."""
+
+    def __init__(self, sandbox: Sandbox, cell: Cell, journal_file: Path) -> None:
+        dead_after = {"taken": 0.001, "late": 0.2}.get(cell.trial, 4.0)
+        self._sandbox = sandbox
+        self._cell = cell
+        self._journals = [
+            CallJournal(journal_file, heartbeat=0.05, dead_after=dead_after) for _ in range(2)
+        ]
+        self._clock = MovedClock(*self._journals)
+        self._pool = ThreadPoolExecutor(2)
+        self._waking = threading.Event()
+        self._other: Future[VoiceCallResult | VoiceCallError] | None = None
+        self._tried = False
+
+    def close(self) -> None:
+        """End what is open."""
+        self._waking.set()
+        self._pool.shutdown()
+        for journal in self._journals:
             ENGINE.call(journal.aclose)
 
+    def run(self) -> Row:
+        """Both rounds, and what the books say."""
+        cell, sandbox = self._cell, self._sandbox
+        _let_down(sandbox, cell)
+        firsts = self._first_round()
+        paid_at_first = times_paid(sandbox)
+        sandbox.clear_faults()
+        sandbox.start()
+        if cell.trial in {"ahead", "back"} and self._tried:
+            self._clock.move(-_HOUR if cell.trial == "ahead" else _HOUR)
+        second = self._place(0, _CALM_WAIT)
+        return Row(
+            cell=cell,
+            firsts=tuple(map(_in_words, firsts)),
+            paid_at_first=paid_at_first,
+            second=_in_words(second)[0],
+            second_is_a_placed_call=second.request_id
+            in {call.request_id for call in sandbox.calls},
+            payments=times_paid(sandbox),
+            rings=times_rung(sandbox),
+        )
 
-def _run_on(sandbox: Sandbox, cell: Cell, journal: CallJournal) -> Row:
-    request = VoiceCallInput(
-        objective="Ask whether the shop is open on Sunday.", target_number="+14155550100"
-    )
-    key = CallKey.of(request, idempotency_key="the one call")
-    credential = (
-        AccessToken(SecretStr(sandbox.access_token))
-        if cell.mode == "token"
-        else WalletKey(SecretStr(sandbox.private_key))
-    )
+    def _first_round(self) -> Ends:
+        wait = _OUTAGE_WAIT if self._cell.lasts or self._cell.kind is None else _HICCUP_WAIT
+        if self._cell.trial == "taken":
+            self._other = self._pool.submit(self._place, 1, wait)
+        ends: Ends = [self._place(0, wait, self._go_wrong)]
+        return ends if self._other is None else [*ends, self._other.result()]
 
-    def run(wait: float, *, hit: bool) -> VoiceCallResult | VoiceCallError:
-        def go_down(progress: CallProgress) -> None:
-            if hit and cell.kind is None and progress.stage == _DOWN_AT[cell.leg]:
-                sandbox.stop()
+    def _go_wrong(self, stage: str) -> None:
+        """Hear of the first worker's progress, and let the trial begin."""
+        cell = self._cell
+        if cell.kind is None and stage == _DOWN_AT[cell.leg]:
+            self._sandbox.stop()
+        if stage != _TRIED_AT[cell.leg] or self._tried:
+            return
+        self._tried = True
+        if cell.trial in {"ahead", "back"}:
+            self._clock.move(_HOUR if cell.trial == "ahead" else -_HOUR)
+        if cell.trial == "late":
+            self._journals[0]._writer.submit(lambda *_: self._waking.wait(30), writing=False)
+            self._other = self._pool.submit(self._place, 1, _HICCUP_WAIT)
+            self._other.add_done_callback(lambda _: self._waking.set())
 
-        caller = VoiceCaller(
-            credential,
-            base_url=sandbox.base_url,
-            journal=journal,
+    def _place(
+        self, worker: int, wait: float, hear: Callable[[str], None] | None = None
+    ) -> VoiceCallResult | VoiceCallError:
+        def on_progress(progress: CallProgress) -> None:
+            if hear is not None:
+                hear(progress.stage)
+
+        caller = CallerByClock(
+            self._credential(),
+            base_url=self._sandbox.base_url,
+            journal=self._journals[worker],
             policy=UNLIMITED,
             max_wait=wait,
             timeouts=_TIMEOUTS,
             pace=FAST_PACE,
             patience=_PATIENCE,
-            on_progress=go_down,
+            on_progress=on_progress,
+            clock=self._clock,
         )
+        request = VoiceCallInput(
+            objective="Ask whether the shop is open on Sunday.", target_number="+14155550100"
+        )
+        key = CallKey.of(request, idempotency_key="the one call")
+        if self._cell.trial == "anew":
+            key = CallKey(key.key, answers_for=0.0)
         try:
             return caller.call(request, call_key=key)
         except VoiceCallError as error:
             return error
 
-    _let_down(sandbox, cell)
-    first = run(_OUTAGE_WAIT if cell.lasts or cell.kind is None else _HICCUP_WAIT, hit=True)
-    paid_at_first = times_paid(sandbox)
-    sandbox.clear_faults()
-    sandbox.start()
-    second = run(_CALM_WAIT, hit=False)
-    return Row(
-        cell=cell,
-        first=_in_a_word(first),
-        first_charged=first.charged if isinstance(first, VoiceCallError) else "",
-        paid_at_first=paid_at_first,
-        second=_in_a_word(second),
-        second_is_the_placed_call=second.request_id in {call.request_id for call in sandbox.calls},
-        payments=times_paid(sandbox),
-        rings=times_rung(sandbox),
-    )
+    def _credential(self) -> AccessToken | WalletKey:
+        if self._cell.mode == "token":
+            return AccessToken(SecretStr(self._sandbox.access_token))
+        return WalletKey(SecretStr(self._sandbox.private_key))
 
 
 def _let_down(sandbox: Sandbox, cell: Cell) -> None:
@@ -248,5 +347,8 @@ def _let_down(sandbox: Sandbox, cell: Cell) -> None:
         sandbox.stop()
 
 
-def _in_a_word(end: VoiceCallResult | VoiceCallError) -> str:
-    return end.call_status if isinstance(end, VoiceCallResult) else end.code
+def _in_words(end: VoiceCallResult | VoiceCallError) -> tuple[str, str]:
+    """How a run ended, and what it says of money."""
+    if isinstance(end, VoiceCallResult):
+        return end.call_status, ""
+    return end.code, end.charged

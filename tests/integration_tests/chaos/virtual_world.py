@@ -1,30 +1,32 @@
 """A world in which time is virtual and everything can fail: for the state machine.
 
-The lifecycle and the journal are the real ones. Around them: an event loop whose clock jumps to
-the next timer instead of waiting, a journal without a thread, and a model of the service that
-keeps its own ledger. Every step outward (to the service or to the journal) first asks the plan of
-its worker what is to go wrong.
+The driver and the journal are the real ones. Around them: processes that stand still and die,
+clocks that jump, and a model of the service that keeps its own books. Every step outward (to the
+service or to the journal) first asks the plan of its process what is to go wrong.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import selectors
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, Self, TypeVar, cast
 
-from sqlalchemy import Connection
-from sqlalchemy.engine import URL
+from chaos.callers import UNLIMITED
+from chaos.virtual_journal import Database, VirtualJournal
+from chaos.virtual_service import BASE_URL, Service
+from chaos.virtual_time import VirtualClock, VirtualLoop
 
-from langchain_oneshot_voice.errors import CallRefusedError, ServiceUnavailableError
-from langchain_oneshot_voice.journal import CallJournal, JournalUnavailableError
-from langchain_oneshot_voice.journal.store import SQLiteStore, Started
-from langchain_oneshot_voice.journal.writer import JournalWriter, _Queued
+from langchain_oneshot_voice.calls.driver import CallDriver
+from langchain_oneshot_voice.calls.services import CallServices, Patience
+from langchain_oneshot_voice.errors import (
+    CallRefusedError,
+    ServiceUnavailableError,
+    VoiceCallError,
+)
+from langchain_oneshot_voice.journal import JournalUnavailableError
 from langchain_oneshot_voice.oneshot.answers import Placement
 from langchain_oneshot_voice.oneshot.client import (
     Offer,
@@ -32,285 +34,326 @@ from langchain_oneshot_voice.oneshot.client import (
     WeatherError,
 )
 from langchain_oneshot_voice.oneshot.environment import Environment
-from langchain_oneshot_voice.oneshot.wallet import AccessToken, WalletKey
+from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, WalletKey
+from langchain_oneshot_voice.progress import ProgressTeller
+from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
 
 T = TypeVar("T")
 
-BASE_URL = "http://127.0.0.1:9"
-PAYEE = "0x" + "ab" * 20
-_BEGINNING = 1_800_000_000.0
-_CALL_SECONDS = 60.0
-_QUOTE_SECONDS = 600.0
-_AUTHORIZATION_SECONDS = 300
+HOUR = 3600.0
+ASLEEP = 700.0
+_SLOW, _LATE, _UNHEARD, _DELAYED = 45.0, 20.0, 100.0, 90.0
 
 Trouble = Literal[
-    "fine", "lost", "acted", "late", "unsent", "no", "slow", "freeze", "die", "cancel"
+    "fine",
+    "lost",
+    "acted",
+    "delayed",
+    "unsent",
+    "no",
+    "slow",
+    "late",
+    "late after",
+    "asleep",
+    "asleep after",
+    "unheard",
+    "ahead",
+    "back",
+    "die",
+    "die after",
+    "cancel",
 ]
 """What goes wrong at a step outward.
 
-`lost`: it never arrives. `acted`: it is done, and the answer is lost. `late`: the answer is lost,
-and it is done a minute and a half later. `unsent`: it surely never left. `no`: refused for no
-reason. `slow`: it takes longer than a lease. `freeze`: the whole worker stands still for longer
-than a lease. `die`: the worker is gone at once, half the time after the step was done. `cancel`:
-the caller gives up at this moment.
+`lost`: it never arrives. `acted`: it is done, and the answer is lost. `delayed`: the answer is
+lost, and it is done a minute and a half later. `unsent`: it surely never left. `no`: refused for
+no reason. `slow`: it takes a while, and the heartbeats go on. `late`: the whole process stands
+still for longer than its heartbeats may be away, before the step or after it. `asleep`: likewise,
+for longer than quotes and payments are valid. `unheard`: the process goes on, and its heartbeats
+are not written. `ahead`, `back`: the machine's clock jumps an hour. `die`: the process is gone at
+once, before the step or after it. `cancel`: the caller gives up at this moment.
 """
-
 
 Wire = Literal["quote", "paid", "receipts", "feed", "journal"]
 """What a step goes to. Each has its own troubles, used up in order."""
 
 Plan = Mapping[Wire, Sequence[Trouble]]
 
+End = VoiceCallResult | VoiceCallError | None
+"""What a run came to; `None` when nobody heard of its end."""
+
+_RUN: ContextVar[asyncio.Task[Any]] = ContextVar("run")
+
 
 class Dead(BaseException):
-    """The worker was killed: nothing of it runs any more, not even its cleaning up."""
+    """The process was killed: nothing of it runs any more, not even its cleaning up."""
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop that never waits: its clock jumps to the next timer."""
+@dataclass(frozen=True)
+class Setting:
+    """What is so in a world from its beginning.
 
-    def __init__(self) -> None:
-        self.elapsed = 0.0
-        super().__init__(_NoWaiting(self))
-        self.set_exception_handler(lambda *_: None)  # the dead leave tasks that nobody asks after
+    Attributes:
+        credential: who pays.
+        receipt_delay: seconds until a receipt shows.
+        forgetful: whether the service forgets, once a quote has expired, that it was used.
+        heartbeat: seconds between a process's heartbeats.
+        dead_after: seconds without one after which others take its calls.
+        duplicate_window: for which an answered call answers the same request.
+        answers_for: seconds for which an ended call answers its key; `None` for ever.
+        one_clock: whether the processes and the journal are on one machine.
+        clocks_jump: whether clocks jump; else `ahead` and `back` mean nothing.
+        wait: seconds for which a run waits.
+    """
 
-    def time(self) -> float:
-        """Virtual seconds since the beginning."""
-        return self.elapsed
-
-
-class _NoWaiting(selectors.DefaultSelector):
-    def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(0)
-        if not ready and timeout is None:
-            raise RuntimeError("everybody waits, and nothing will happen")
-        if not ready and timeout:
-            self._loop.elapsed += timeout
-        return ready
-
-
-class Clock:
-    """Stands in for the module `time`: the wall's clock and the monotonic one."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
-
-    def time(self) -> float:
-        """Epoch seconds."""
-        return _BEGINNING + self._loop.elapsed
-
-    def monotonic(self) -> float:
-        """Seconds since the beginning."""
-        return self._loop.elapsed
+    credential: Credential
+    receipt_delay: float = 0.0
+    forgetful: bool = False
+    heartbeat: float = 1.0
+    dead_after: float = 4.0
+    duplicate_window: timedelta | None = None
+    answers_for: float | None = None
+    one_clock: bool = True
+    clocks_jump: bool = False
+    wait: float = 420.0
 
 
-async def at_once(function: Callable[..., T], *args: object, **_: object) -> T:
-    """Stands in for `anyio.to_thread.run_sync`: a thread would not know of the virtual time."""
-    return function(*args)
+class World:
+    """One service, one database, and the processes that share them.
 
+    Attributes:
+        lies: times when somebody said that nothing was charged, and something was.
+        sent: the process and the moment of each payment that was presented.
+        senders: the runs that presented one.
+        denied: when it was last said that nothing was charged, by call key.
+        farthest: seconds by which a clock was wrong at the most.
+    """
 
-class _Store(SQLiteStore):
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(URL.create("sqlite", database=":memory:"))
-        self._clock = clock
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.loop = VirtualLoop()
+        self.machine = VirtualClock(self.loop)
+        self.service = Service(VirtualClock(self.loop), setting.receipt_delay, setting.forgetful)
+        self.database = Database(
+            self.machine,
+            anew=setting.answers_for is not None,
+            paid=lambda: len(self.service.payments),
+        )
+        self.lies: list[str] = []
+        self.sent: list[tuple[Process, float]] = []
+        self.senders: set[asyncio.Task[Any]] = set()
+        self.denied: dict[str, float] = {}
+        self.farthest = 0.0
 
-    def begin(self, connection: Connection, *, writing: bool) -> Started:
-        super().begin(connection, writing=writing)
-        return Started(now=self._clock.time())
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-class _Writer(JournalWriter):
-    """Does at once, in the calling thread, what the real one queues."""
+    def close(self) -> None:
+        """End everything."""
+        self.database.close()
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.close()
 
-    def submit(self, operation: Any, *, writing: bool) -> Any:
-        item = _Queued(operation, writing)
-        item.future.set_running_or_notify_cancel()
-        self._answer([item])
-        return item.future
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Let time pass until this is done."""
+        return self.loop.run_until_complete(work)
 
+    def jump(self, clock: VirtualClock, seconds: float) -> None:
+        """Set a clock forwards or back."""
+        clock.ahead += seconds
+        self.farthest = max(self.farthest, abs(clock.ahead))
 
-class VirtualJournal(CallJournal):
-    """The real journal on virtual time, without a thread."""
+    def paid_twice(self) -> list[str]:
+        """Keys with more payments than calls: one, and one for each end that was to be asked anew.
 
-    def __init__(self, clock: Clock) -> None:
-        self._virtual = _Store(clock)
-        super().__init__("memory")
-
-    def _start(self) -> None:
-        self._store = self._virtual
-        self._writer = _Writer(self._store)
-
-    def drop(self) -> None:
-        """Close the connection."""
-        self._writer._disconnect()
-
-
-@dataclass
-class Service:
-    """A model of the service: what it took, and what it rang. A nonce and a quote count once."""
-
-    clock: Clock
-    loop: VirtualLoop
-    receipt_delay: float
-    forgetful: bool
-    """Whether it forgets, once a quote has expired, that it was used."""
-    payments: list[str] = field(default_factory=list)
-    """The call key of each."""
-    rings: list[tuple[str, float]] = field(default_factory=list)
-    """The number and the moment of each."""
-    overlaps: list[str] = field(default_factory=list)
-    """Numbers that rang while they were on a call."""
-    _quotes: dict[str, float] = field(default_factory=dict)
-    _used: set[str] = field(default_factory=set)
-    _receipts: list[tuple[float, str, str]] = field(default_factory=list)
-    _ends: dict[str, float] = field(default_factory=dict)
-
-    def quote(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """A 402, as a client keeps it."""
-        quote_id = f"quote_{len(self._quotes)}"
-        self._quotes[quote_id] = self.clock.time() + _QUOTE_SECONDS
-        expires = datetime.fromtimestamp(self._quotes[quote_id], UTC).isoformat()
-        terms = {
-            "x402Version": 2,
-            "accepts": [
-                {
-                    "scheme": "exact",
-                    "network": "eip155:84532",
-                    "amount": "1750000",
-                    "asset": "0x036CbD53842c5426634e7929541eC2318f3dCF7e",
-                    "payTo": PAYEE,
-                    "maxTimeoutSeconds": _AUTHORIZATION_SECONDS,
-                    "extra": {"name": "USDC", "version": "2"},
-                }
-            ],
-        }
-        context = {
-            "quote_id": quote_id,
-            "total": "1.75",
-            "target_numbers": [body["target_number"]],
-            "expires_at": expires,
-        }
-        return {
-            "body": {"payment_request": {"recipient": PAYEE}, "context": context},
-            "header": base64.b64encode(json.dumps(terms).encode()).decode(),
-        }
-
-    def pay(self, body: Mapping[str, Any], quote_id: str, header: str | None) -> Placement:
-        """Leg two. Raises what the client would for a refusal or a 409."""
-        now = self.clock.time()
-        nonce, valid_before = _read(header)
-        expired = self._quotes[quote_id] <= now
-        if {quote_id, nonce} & self._used and not (self.forgetful and expired):
-            raise PlacementUnansweredError("HTTP 409: used already", used=True)
-        if expired:
-            raise CallRefusedError("The quote is gone.", code="quote_expired")
-        if valid_before is not None and valid_before <= now:
-            raise CallRefusedError("The authorization is over.", code="payment_expired")
-        self._used |= {quote_id, nonce} - {""}
-        return self._place(body, now)
-
-    def receipt_of(self, call_key: str) -> Placement | None:
-        """The receipt that carries a key, once it shows."""
-        now = self.clock.time()
-        found = [r for shows, key, r in self._receipts if key == call_key and shows <= now]
-        return Placement(found[0]) if found else None
-
-    def end_of(self, request_id: str) -> float:
-        """When a call ends."""
-        return self._ends[request_id]
-
-    def times_paid(self) -> Counter[str]:
-        """Payments by call key."""
-        return Counter(self.payments)
-
-    def _place(self, body: Mapping[str, Any], now: float) -> Placement:
-        call_key, number = body["decisionContext"]["goalId"], body["target_number"]
-        request_id = f"req_{len(self.payments)}"
-        self.payments.append(call_key)
-        busy = any(n == number and now < t + _CALL_SECONDS for n, t in self.rings)
-        self.overlaps += [number] if busy else []
-        self.rings.append((number, now))
-        self._ends[request_id] = now + _CALL_SECONDS
-        self._receipts.append((now + self.receipt_delay, call_key, request_id))
-        return Placement(request_id)
-
-
-class Worker:
-    """One process: its plan of troubles, and its ends of the wires."""
-
-    def __init__(self, loop: VirtualLoop, plan: Plan) -> None:
-        self._loop = loop
-        self._plan: dict[Wire, Iterator[Trouble]] = {w: iter(t) for w, t in plan.items()}
-        self._dies_after = False
-        self._dead = False
-        self._thaws_at = 0.0
-        self.task: asyncio.Task[Any] | None = None
-
-    async def step(
-        self, wire: Wire, act: Callable[[], Awaitable[T]], fail: Callable[[Trouble], T | None]
-    ) -> T:
-        """Take one step outward; what the plan has for it may be worse than `act`.
-
-        `fail` raises what the step's own failure is; when it does not, the step is fine after all.
+        A key that no old end answers may be paid again once its call has ended.
         """
+        anew, dones = self.setting.answers_for is not None, self.database.dones
+        paid = self.service.times_paid().items()
+        return [key for key, times in paid if times > 1 + (dones[key] if anew else 0)]
+
+    def process(self, plan: Plan) -> Process:
+        """A new process, with what will go wrong in it."""
+        return Process(self, plan)
+
+    async def ask(self, process: Process, key: str, request: VoiceCallInput) -> End:
+        """Run a call in a process, and tell what it came to."""
+        driver = process.driver(key, self.setting.answers_for)
+        return await self._end_of(key, driver, driver.run(request))
+
+    async def ask_finally(self, key: str, request: VoiceCallInput) -> End:
+        """Ask what became of a key, in a process in which nothing goes wrong."""
+        process = self.process({})
+        driver = process.driver(key, None)
+        end = await self._end_of(key, driver, driver.run(request))
+        process.exit()
+        return end
+
+    async def recover(self, process: Process) -> None:
+        """Finish what others left."""
+        for left in await process.journal.unfinished():
+            driver = process.driver(left.call_key, None)
+            await self._end_of(left.call_key, driver, driver.finish())
+
+    async def _end_of(self, key: str, driver: CallDriver, work: Awaitable[Any]) -> End:
+        async def run() -> Any:
+            _RUN.set(cast("asyncio.Task[Any]", asyncio.current_task()))
+            return await work
+
+        anew = self.setting.answers_for is not None
+        settled = self.database.dones[key] if anew else 0
+        task = self.loop.create_task(run())
+        try:
+            end: End = await task
+        except VoiceCallError as error:
+            if error.charged == "no":
+                self._hear_no(key, driver, error.code, settled)
+            return error
+        except JournalUnavailableError:
+            if task in self.senders:  # it says that this run paid nothing
+                self._hear_no(key, driver, "journal_unavailable", settled)
+        except (Dead, asyncio.CancelledError):
+            pass
+        else:
+            return end
+        return None
+
+    def _hear_no(self, key: str, driver: CallDriver, code: str, settled: int) -> None:
+        """Hold a run to its word that nothing was charged, as of when it put that on record."""
+        now = len(self.service.payments), self.loop.time()
+        payments, self.denied[key] = self.database.refused.get(driver._run.owner, now)
+        if self.service.payments[:payments].count(key) > settled:
+            self.lies.append(f"{key}: {code}")
+
+
+class Process:
+    """One process: its plan of troubles, its journal, and its ends of the wires.
+
+    Attributes:
+        taken: every step that it took.
+    """
+
+    def __init__(self, world: World, plan: Plan) -> None:
+        self.world = world
+        self.taken: list[Wire] = []
+        self._plan: dict[Wire, Iterator[Trouble]] = {w: iter(t) for w, t in plan.items()}
+        self._dead = False
+        self._thaws_at = self._heard_at = 0.0
+        setting = world.setting
+        self.clock = world.machine if setting.one_clock else VirtualClock(world.loop)
+        self.journal = VirtualJournal(
+            world.database, heartbeat=setting.heartbeat, dead_after=setting.dead_after
+        )
+        self._beating = world.loop.create_task(self._beat())
+
+    def driver(self, key: str, answers_for: float | None) -> CallDriver:
+        """One run of a call in this process."""
+        setting = self.world.setting
+        services = CallServices(
+            client=cast("Any", Client(self)),
+            feed=cast("Any", Feed(self)),
+            journal=cast("Any", Hands(self)),
+            account="0x" + "cd" * 20,
+            policy=UNLIMITED.model_copy(update={"duplicate_window": setting.duplicate_window}),
+            patience=Patience(),
+            clock=self.clock,
+        )
+        teller = ProgressTeller(key, (), None, None)
+        return CallDriver(services, key, teller, setting.wait, answers_for=answers_for)
+
+    @property
+    def wakes_at(self) -> float:
+        """When it goes on; 0 if it never stood still."""
+        return self._thaws_at
+
+    def exit(self) -> None:
+        """End the process: it writes no more heartbeats."""
+        self._beating.cancel()
+
+    async def step(self, wire: Wire, act: Callable[[Trouble], Awaitable[T]]) -> T:
+        """Take one step outward. What its plan has for it is up to `act`, or to time and death."""
         await self._thawed()
+        self.taken.append(wire)
+        loop = self.world.loop
         trouble: Trouble = next(self._plan.get(wire, iter(())), "fine")
-        if trouble == "freeze":
-            self._thaws_at = self._loop.time() + 100.0
-            await self._thawed()
-        if trouble == "slow":
-            await asyncio.sleep(45.0)
-        if trouble == "cancel" and self.task is not None:
-            self._loop.call_soon(self.task.cancel)
-        if trouble == "die":
-            self._dies_after = not self._dies_after
-            if self._dies_after:
-                await act()
-            self._dead = True
-            raise Dead
-        if trouble in {"acted", "late", "lost", "unsent", "no"}:
-            if trouble == "acted":
-                await act()
-            if trouble == "late":
-                self._loop.call_later(90.0, lambda: self._loop.create_task(act()))  # type: ignore[arg-type]  # every act is a coroutine
-            fail(trouble)
-        answer = await act()
+        match trouble:
+            case "late" | "asleep":
+                await self._stand_still(trouble)
+            case "slow":
+                await asyncio.sleep(_SLOW)
+            case "unheard":
+                self._heard_at = loop.time() + _UNHEARD
+            case "ahead" | "back" if self.world.setting.clocks_jump:
+                self.world.jump(self.clock, HOUR if trouble == "ahead" else -HOUR)
+            case "cancel":
+                loop.call_soon(_RUN.get().cancel)
+            case "die":
+                self._die()
+        answer = await act(trouble)
+        match trouble:
+            case "late after" | "asleep after":
+                await self._stand_still(trouble)
+            case "die after":
+                self._die()
         await self._thawed()
         return answer
 
+    def later(self, act: Callable[[], Awaitable[Any]]) -> None:
+        """Let something arrive when nobody waits for it any more."""
+        self.world.loop.call_later(
+            _DELAYED, lambda: asyncio.ensure_future(act(), loop=self.world.loop)
+        )
+
+    def _die(self) -> None:
+        self._dead = True
+        self._beating.cancel()
+        raise Dead
+
+    async def _stand_still(self, how: Trouble) -> None:
+        seconds = ASLEEP if how.startswith("asleep") else _LATE
+        self._thaws_at = self.world.loop.time() + seconds
+        await self._thawed()
+
     async def _thawed(self) -> None:
+        while self.world.loop.time() < self._thaws_at:
+            await asyncio.sleep(self._thaws_at - self.world.loop.time())
         if self._dead:
             raise Dead
-        await asyncio.sleep(max(0.0, self._thaws_at - self._loop.time()))
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self.journal.beats_every)
+            await self._thawed()
+            if self.world.loop.time() >= self._heard_at:
+                self.journal.beat()
 
 
 class Client:
-    """`OneShotClient` for a worker, without a wire."""
+    """`OneShotClient` for a process, without a wire."""
 
-    def __init__(
-        self, service: Service, worker: Worker, credential: WalletKey | AccessToken
-    ) -> None:
+    def __init__(self, process: Process) -> None:
         self.environment = Environment.at(BASE_URL)
-        self.credential = credential
-        self._service = service
-        self._worker = worker
+        self.credential: WalletKey | AccessToken = process.world.setting.credential
+        self._world = process.world
+        self._service = process.world.service
+        self._process = process
 
     async def quote(self, body: Mapping[str, Any], _headers: Mapping[str, str]) -> Offer:
         """Leg one."""
 
-        async def act() -> Offer:
-            return self.read_offer(self._service.quote(body))
-
-        def fail(trouble: Trouble) -> None:
+        async def act(trouble: Trouble) -> Offer:
             if trouble == "no":
                 raise CallRefusedError("No.", code="action_denied_by_policy")
-            raise ServiceUnavailableError("The service is away.")
+            if trouble == "lost":
+                raise ServiceUnavailableError("The service is away.")
+            return self.read_offer(self._service.quote(body))
 
-        return await self._worker.step("quote", act, fail)
+        return await self._process.step("quote", act)
 
     def read_offer(self, source: Mapping[str, Any]) -> Offer:
         """An offer that was received."""
@@ -327,46 +370,58 @@ class Client:
     ) -> Placement:
         """Leg two."""
         del proved
+        left_at = self._world.loop.time()
 
-        async def act() -> Placement:
-            return self._service.pay(body, quote_id, payment_header)
+        async def arrive() -> Placement:
+            placement = self._service.pay(body, quote_id, payment_header)
+            key = self._service.payments[-1]
+            if self._world.denied.get(key, -1.0) > left_at:
+                self._world.lies.append(f"{key}: charged after all")
+            return placement
 
-        def fail(trouble: Trouble) -> None:
+        async def act(trouble: Trouble) -> Placement:
             if trouble == "unsent":
                 raise WeatherError("no connection", unsent=True)
+            self._world.sent.append((self._process, self._world.loop.time()))
+            self._world.senders.add(_RUN.get())
             if trouble == "no":
                 raise CallRefusedError("No.", code="budget_exceeded")
-            raise PlacementUnansweredError("no answer")
+            if trouble == "delayed":
+                self._process.later(arrive)
+            if trouble not in {"lost", "delayed"}:
+                placement = await arrive()
+            if trouble in {"lost", "delayed", "acted"}:
+                raise PlacementUnansweredError("no answer")
+            return placement
 
-        return await self._worker.step("paid", act, fail)
+        return await self._process.step("paid", act)
 
-    async def find_receipt(self, call_key: str, _since: float) -> Placement | None:
+    async def find_receipt(self, call_key: str, since: float) -> Placement | None:
         """The list of receipts."""
 
-        async def act() -> Placement | None:
-            return self._service.receipt_of(call_key)
+        async def act(trouble: Trouble) -> Placement | None:
+            if trouble == "lost":
+                raise WeatherError("no list")
+            return self._service.receipt_of(call_key, since)
 
-        def fail(_: Trouble) -> None:
-            raise WeatherError("no list")
-
-        return await self._worker.step("receipts", act, fail)
+        return await self._process.step("receipts", act)
 
 
+@dataclass
 class Feed:
-    """`ResultFeed` for a worker: it waits until the call has ended."""
+    """`ResultFeed` for a process: it waits until the call has ended."""
 
-    def __init__(self, service: Service, worker: Worker) -> None:
-        self._service = service
-        self._worker = worker
+    process: Process
 
     async def wait(self, request_id: str, seconds: float, _seen: object) -> dict[str, Any] | None:
         """The finished job, or `None` when the time ran out first."""
 
-        async def act() -> None:
+        async def act(_: Trouble) -> None:
             return None
 
-        await self._worker.step("feed", act, lambda _: None)
-        left = self._service.end_of(request_id) - self._service.clock.time()
+        await self.process.step("feed", act)
+        service = self.process.world.service
+        left = service.end_of(request_id) - service.clock.time()
         await asyncio.sleep(max(0.0, min(left, seconds)))
         if left > seconds:
             return None
@@ -374,31 +429,22 @@ class Feed:
         return {"request_id": request_id, "status": "completed", "result": result}
 
 
-class WorkerJournal:
-    """A worker's hands on the journal: each operation may fail, before or after it is done."""
+@dataclass
+class Hands:
+    """A process's hands on its journal: each operation may fail, before or after it is done."""
 
-    def __init__(self, journal: VirtualJournal, worker: Worker) -> None:
-        self._journal = journal
-        self._worker = worker
+    process: Process
 
     def __getattr__(self, name: str) -> Any:
-        operation = getattr(self._journal, name)
+        journal = self.process.journal
+        operation = getattr(journal, name)
 
         async def do(*args: Any, **named: Any) -> Any:
-            async def act() -> Any:
+            async def act(trouble: Trouble) -> Any:
+                if trouble == "acted" or trouble == "lost":  # noqa: PLR1714 - for mypy
+                    journal.fail_next(trouble)
                 return await operation(*args, **named)
 
-            def fail(trouble: Trouble) -> None:
-                if trouble in {"acted", "lost"}:
-                    raise JournalUnavailableError("The disk is full.")
-
-            return await self._worker.step("journal", act, fail)
+            return await self.process.step("journal", act)
 
         return do
-
-
-def _read(header: str | None) -> tuple[str, float | None]:
-    if header is None:
-        return "", None
-    signed = json.loads(base64.b64decode(header))["payload"]["authorization"]
-    return signed["nonce"], float(signed["validBefore"])

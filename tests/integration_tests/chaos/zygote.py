@@ -32,9 +32,7 @@ from langchain_oneshot_voice.oneshot.wallet import WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.schemas import VoiceCallInput
 
-_PATIENCE = Patience(
-    settle=60.0, unsent=5.0, pause=0.02, longest_pause=0.2, at_cancel=2.0
-)
+_PATIENCE = Patience(settle=60.0, unsent=5.0, pause=0.02, longest_pause=0.2, at_cancel=2.0)
 
 
 def work(task: dict[str, Any]) -> None:
