@@ -34,7 +34,6 @@ from scripted_model import calls_then_says
 
 from langchain_oneshot_voice import Sandbox, VoiceCallError, VoiceCallTool
 
-
 APPROVE, REJECT = {"type": "approve"}, {"type": "reject"}
 ASKED = {"messages": [("user", "Book a table.")]}
 PRICE = Decimal("6.75")

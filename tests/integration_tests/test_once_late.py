@@ -89,7 +89,7 @@ async def asleep_while_another_works(
 ) -> list[End]:
     """Run the call in a process that falls asleep, and in another one that comes meanwhile."""
     sleeping = asyncio.ensure_future(world.ask(sleeper, KEY, REQUEST))
-    while not sleeper.wakes_at:
+    while not sleeper.wakes_at:  # noqa: ASYNC110 - virtual seconds, which cost nothing
         await asyncio.sleep(0.01)
     await asyncio.sleep(comes_after)
     if world.setting.answers_for == 0 and world.database.dones[KEY]:

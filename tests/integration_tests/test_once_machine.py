@@ -146,8 +146,8 @@ class CallLife(RuleBasedStateMachine):
         try:
             self.world.machine.ahead = 0.0
             self.world.run(asyncio.sleep(HOUR + self.world.farthest))
-            for name in KEYS:
-                end = self.world.run(self.world.ask_finally(KEYS[name], REQUESTS[name]))
+            for name, key in KEYS.items():
+                end = self.world.run(self.world.ask_finally(key, REQUESTS[name]))
                 assert self._is_due(name, end), (name, end)
             self.no_key_is_paid_twice()
             self.nothing_that_should_have_answered_begins_again()

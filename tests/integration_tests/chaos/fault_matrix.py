@@ -19,11 +19,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal, get_args
 
-from chaos.callers import UNLIMITED, CallerByClock, MovedClock
-from chaos.ledger import table, times_paid, times_rung
 from placing import FAST_PACE
 from pydantic import SecretStr
 
+from chaos.callers import UNLIMITED, CallerByClock, MovedClock
+from chaos.ledger import table, times_paid, times_rung
 from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.calls.services import Patience
 from langchain_oneshot_voice.engine import ENGINE

@@ -8,10 +8,10 @@ from concurrent.futures import Future
 from functools import cache
 from typing import Any, Literal
 
-from chaos.virtual_time import VirtualClock
 from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 
+from chaos.virtual_time import VirtualClock
 from langchain_oneshot_voice.journal import (
     CallJournal,
     CallRecord,

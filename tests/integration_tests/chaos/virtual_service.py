@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chaos.virtual_time import VirtualClock
-
 from langchain_oneshot_voice.errors import CallRefusedError
 from langchain_oneshot_voice.oneshot.answers import Placement
 from langchain_oneshot_voice.oneshot.client import PlacementUnansweredError

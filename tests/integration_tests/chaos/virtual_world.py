@@ -18,7 +18,6 @@ from chaos.callers import UNLIMITED
 from chaos.virtual_journal import Database, VirtualJournal
 from chaos.virtual_service import BASE_URL, Service
 from chaos.virtual_time import VirtualClock, VirtualLoop
-
 from langchain_oneshot_voice.calls.driver import CallDriver
 from langchain_oneshot_voice.calls.services import CallServices, Patience
 from langchain_oneshot_voice.errors import (
@@ -320,7 +319,7 @@ class Process:
         await self._thawed()
 
     async def _thawed(self) -> None:
-        while self.world.loop.time() < self._thaws_at:
+        while self.world.loop.time() < self._thaws_at:  # noqa: ASYNC110 - it can move on
             await asyncio.sleep(self._thaws_at - self.world.loop.time())
         if self._dead:
             raise Dead

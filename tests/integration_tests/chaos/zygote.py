@@ -21,12 +21,12 @@ from placing import FAST_PACE
 from pydantic import SecretStr
 
 from chaos.callers import UNLIMITED
-from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.caller import VoiceCaller
+from langchain_oneshot_voice.calls.call_key import CallKey
+from langchain_oneshot_voice.calls.services import Patience
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import CallJournal
-from langchain_oneshot_voice.calls.services import Patience
 from langchain_oneshot_voice.oneshot.client import Timeouts
 from langchain_oneshot_voice.oneshot.wallet import WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
