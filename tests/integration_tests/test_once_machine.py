@@ -12,7 +12,7 @@ import anyio.to_thread
 import pytest
 from chaos.size import EXAMPLES, FULL
 from chaos.virtual_time import at_once
-from chaos.virtual_world import HOUR, End, Plan, Setting, Trouble, World
+from chaos.virtual_world import HOUR, End, Plan, Process, Setting, Trouble, World
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -167,7 +167,7 @@ class CallLife(RuleBasedStateMachine):
 
     async def _ask(self, *asked: tuple[str, Plan | None]) -> None:
         """Ask at the same moment, in a process for each plan; two that overlap are one call."""
-        processes = []
+        processes: list[Process] = []
         for _, plan in asked:
             processes.append(self.world.process(plan) if plan is not None else processes[-1])
         ends = await asyncio.gather(
