@@ -28,7 +28,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from langchain_oneshot_voice.journal import CallJournal, NewCall, SpendLimits
-from langchain_oneshot_voice.journal.schema import call_numbers, calls, spend_minutes
+from langchain_oneshot_voice.journal.schema import call_numbers, calls, spend_sums
 
 LIMITS = SpendLimits(
     max_cost_per_day=Decimal(1_000_000), max_calls_per_number_per_day=None, duplicate_window=600
@@ -107,10 +107,12 @@ def record_finished(connection: Connection, now: float, span: float) -> None:
         numbers.append({**whose, "number": number, "committed_at": at})
     connection.execute(calls.insert(), rows)
     connection.execute(call_numbers.insert(), numbers)
-    minutes = Counter(int(at // 60) for at in times)
-    sums = [{"minute": minute, "amount": PRICE * count} for minute, count in minutes.items()]
-    day = {"account": WALLET, "tenant": ""}
-    connection.execute(spend_minutes.insert(), [{**day, **one} for one in sums])
+    slots = Counter((seconds, int(at // seconds)) for at in times for seconds in (60, 3600))
+    sums = [
+        {"account": WALLET, "tenant": "", "seconds": seconds, "slot": slot, "amount": PRICE * count}
+        for (seconds, slot), count in slots.items()
+    ]
+    connection.execute(spend_sums.insert(), sums)
 
 
 async def compare(name: str, empty_url: str, full_url: str, span: float, rounds: int = 20) -> None:

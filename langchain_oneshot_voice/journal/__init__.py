@@ -5,7 +5,7 @@ calls.py         what each step does to a call's row
 workers.py       who has a call: live workers and their heartbeats
 questions.py     what people were asked, and their answers
 guards.py        why a call may have to wait: duplicates, busy lines, the day's limits
-spend.py         the day's money as sums by the minute
+spend.py         the day's money, as sums by the minute and the hour
 suppressions.py  people who do not want to be called
 forgetting.py    removing what was said, after a time
 records.py       the values and the errors

@@ -234,12 +234,13 @@ _TABLES_2 = (
     )
     """,
     """
-    CREATE TABLE spend_minutes (
+    CREATE TABLE spend_sums (
         account TEXT NOT NULL,
         tenant TEXT NOT NULL,
-        minute INTEGER NOT NULL,
+        seconds INTEGER NOT NULL,
+        slot INTEGER NOT NULL,
         amount BIGINT NOT NULL,
-        PRIMARY KEY (account, tenant, minute)
+        PRIMARY KEY (account, tenant, seconds, slot)
     )
     """,
 )
@@ -285,8 +286,8 @@ _COSTS_2 = text(
     """
 )
 _ADD_SUM_2 = text(
-    "INSERT INTO spend_minutes (account, tenant, minute, amount)"
-    " VALUES (:account, :tenant, :minute, :amount)"
+    "INSERT INTO spend_sums (account, tenant, seconds, slot, amount)"
+    " VALUES (:account, :tenant, :seconds, :slot, :amount)"
 )
 _FINISH_2 = (
     "DROP TABLE old_call_numbers",
@@ -325,11 +326,12 @@ def _replace_leases(connection: Connection) -> None:
     while rows := connection.execute(_CONVERTED_2, {"after": after}).all():
         connection.execute(_CONVERT_2, [_converted_2(row) for row in rows])
         after = rows[-1].call_key
-    sums: defaultdict[tuple[str, str, int], int] = defaultdict(int)
+    sums: defaultdict[tuple[str, str, int, int], int] = defaultdict(int)
     for account, tenant, committed_at, cost in connection.execute(_COSTS_2):
-        sums[account, tenant, int(committed_at // 60)] += cost
+        for seconds in (60, 3600):
+            sums[account, tenant, seconds, int(committed_at // seconds)] += cost
     if sums:
-        names = ("account", "tenant", "minute", "amount")
+        names = ("account", "tenant", "seconds", "slot", "amount")
         added = [dict(zip(names, (*key, amount), strict=True)) for key, amount in sums.items()]
         connection.execute(_ADD_SUM_2, added)
     _run(connection, _FINISH_2)

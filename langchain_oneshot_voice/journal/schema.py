@@ -169,15 +169,19 @@ workers = Table(
 )
 """The processes that work on calls, and when each of them last said so."""
 
-spend_minutes = Table(
-    "spend_minutes",
+spend_sums = Table(
+    "spend_sums",
     metadata,
     Column("account", Text, primary_key=True),
     Column("tenant", Text, primary_key=True),
-    Column("minute", Integer, primary_key=True, autoincrement=False),
+    Column("seconds", Integer, primary_key=True, autoincrement=False),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
     Column("amount", Money, nullable=False),
 )
-"""What the calls that were committed in a minute cost together; a minute is epoch seconds / 60."""
+"""What the calls that were committed in a minute or an hour cost together.
+
+A slot is a number of minutes or hours since the epoch; `seconds` says which of the two.
+"""
 
 suppressions = Table(
     "suppressions",

@@ -1,7 +1,8 @@
 """What was spent in the last seconds, without adding up every call.
 
-The costs of the calls are kept as sums by account, tenant and minute. A window ends within a
-minute: of that minute alone the calls are looked at one by one, so that the window is exact.
+The costs of the calls are kept as sums by account and tenant, for each minute and for each hour. A
+window begins within a minute: of that minute alone the calls are looked at one by one, so that the
+window is exact. Then come the other minutes of its hour, then the hours.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from decimal import Decimal
 from sqlalchemy import Connection, bindparam, func, select, text
 
 from langchain_oneshot_voice.journal.records import CallRecord
-from langchain_oneshot_voice.journal.schema import Money, calls, committed_at, spend_minutes
+from langchain_oneshot_voice.journal.schema import Money, calls, committed_at, spend_sums
 
-_MINUTE = 60
+_MINUTE, _HOUR = 60, 3600
 
 _cost = func.coalesce(calls.c.charged, calls.c.reserved)
 _ITS_CALLS = (
@@ -24,26 +25,31 @@ _ITS_CALLS = (
     committed_at < bindparam("until"),
 )
 _COSTS = select(committed_at, _cost).where(*_ITS_CALLS).order_by(committed_at)
-_ITS_MINUTES = (
-    spend_minutes.c.account == bindparam("account"),
-    spend_minutes.c.tenant == bindparam("tenant"),
-    spend_minutes.c.minute > bindparam("minute"),
+_ITS_SUMS = (
+    spend_sums.c.account == bindparam("account"),
+    spend_sums.c.tenant == bindparam("tenant"),
 )
+_MINUTES = (
+    *_ITS_SUMS,
+    spend_sums.c.seconds == _MINUTE,
+    spend_sums.c.slot > bindparam("minute"),
+)
+_HOURS = (*_ITS_SUMS, spend_sums.c.seconds == _HOUR, spend_sums.c.slot > bindparam("hour"))
+_SUM = select(func.sum(spend_sums.c.amount))
 _TOTAL = select(
     select(func.sum(_cost)).where(*_ITS_CALLS).scalar_subquery(),
-    select(func.sum(spend_minutes.c.amount)).where(*_ITS_MINUTES).scalar_subquery(),
+    _SUM.where(*_MINUTES, spend_sums.c.slot < bindparam("next_hour")).scalar_subquery(),
+    _SUM.where(*_HOURS).scalar_subquery(),
 )
-_SUMS = (
-    select(spend_minutes.c.minute, spend_minutes.c.amount)
-    .where(*_ITS_MINUTES)
-    .order_by(spend_minutes.c.minute)
+_EACH_MINUTE = (
+    select(spend_sums.c.slot, spend_sums.c.amount).where(*_MINUTES).order_by(spend_sums.c.slot)
 )
 # SQLAlchemy has no upsert that works for both databases.
 _ADD = text(
-    "INSERT INTO spend_minutes (account, tenant, minute, amount)"
-    " VALUES (:account, :tenant, :minute, :amount)"
-    " ON CONFLICT (account, tenant, minute)"
-    " DO UPDATE SET amount = spend_minutes.amount + excluded.amount"
+    "INSERT INTO spend_sums (account, tenant, seconds, slot, amount)"
+    " VALUES (:account, :tenant, :seconds, :slot, :amount)"
+    " ON CONFLICT (account, tenant, seconds, slot)"
+    " DO UPDATE SET amount = spend_sums.amount + excluded.amount"
 ).bindparams(bindparam("amount", type_=Money()))
 
 
@@ -58,11 +64,12 @@ def commitment(call: CallRecord) -> float | None:
 
 
 def count(connection: Connection, before: CallRecord, after: CallRecord) -> None:
-    """Bring the sum of the call's minute up to date after a step."""
+    """Bring the sums that the call is in up to date after a step."""
     difference, when = cost(after) - cost(before), commitment(after)
     if difference and when is not None:
-        where = {"account": after.account, "tenant": after.tenant, "minute": int(when // _MINUTE)}
-        connection.execute(_ADD, {**where, "amount": difference})
+        row = {"account": after.account, "tenant": after.tenant, "amount": difference}
+        slots = [{"seconds": unit, "slot": int(when // unit)} for unit in (_MINUTE, _HOUR)]
+        connection.execute(_ADD, [{**row, **slot} for slot in slots])
 
 
 def total(connection: Connection, account: str, tenant: str, since: float) -> Decimal:
@@ -81,13 +88,13 @@ def falls_by(
         left -= its_cost
         if left <= 0:
             return float(when)
-    for later, its_sum in connection.execute(_SUMS, window).all():
+    for minute, its_sum in connection.execute(_EACH_MINUTE, window).all():
         if its_sum < left:
             left -= its_sum
             continue
         # The first moment of a minute belongs to it.
-        just_before = math.nextafter(later * _MINUTE, 0)
-        bounds = {"since": just_before, "until": (later + 1) * _MINUTE}
+        just_before = math.nextafter(minute * _MINUTE, 0)
+        bounds = {"since": just_before, "until": (minute + 1) * _MINUTE}
         for when, its_cost in connection.execute(_COSTS, {**window, **bounds}).all():
             left -= its_cost
             if left <= 0:
@@ -96,7 +103,14 @@ def falls_by(
 
 
 def _window(account: str, tenant: str, since: float) -> dict[str, str | float]:
-    """Return the minute in which a window begins, and the part of it that the window has."""
-    minute = int(since // _MINUTE)
-    until = (minute + 1) * _MINUTE
-    return {"account": account, "tenant": tenant, "since": since, "until": until, "minute": minute}
+    """Return where a window begins: the moment, and its minute and hour."""
+    minute, hour = int(since // _MINUTE), int(since // _HOUR)
+    return {
+        "account": account,
+        "tenant": tenant,
+        "since": since,
+        "until": (minute + 1) * _MINUTE,
+        "minute": minute,
+        "hour": hour,
+        "next_hour": (hour + 1) * _HOUR // _MINUTE,
+    }

@@ -1,4 +1,4 @@
-"""The day's money, kept as sums by the minute, against a plain sum over the calls."""
+"""The day's money, kept as sums by minute and hour, against a plain sum over the calls."""
 
 import asyncio
 from decimal import Decimal
@@ -59,7 +59,7 @@ def plain(calls: list[CallRecord], tenant: str, since: float) -> list[tuple[floa
 
 @settings(max_examples=40)
 @given(HISTORIES, st.floats(0, 130), CENTS, st.integers(1, 600))
-def test_sums_by_the_minute_are_the_plain_sum(
+def test_kept_sums_are_the_plain_sum(
     history: list[tuple[float, int, str, str]], late: float, cents: int, cap_cents: int
 ) -> None:
     """The total, and the time at which there is room, are those of the calls one by one."""
