@@ -1,11 +1,14 @@
 """The day's money, kept as sums by minute and hour, against a plain sum over the calls."""
 
 import asyncio
+from dataclasses import asdict, replace
 from decimal import Decimal
+from typing import Any
 
 import test_journal
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 from test_journal import DAY, bring, claim, known, new, quoted, sign, wait
 
 from langchain_oneshot_voice.journal import (
@@ -13,7 +16,9 @@ from langchain_oneshot_voice.journal import (
     CallRecord,
     SpendLimitReached,
     SpendLimits,
+    spend,
 )
+from langchain_oneshot_voice.journal.schema import calls, record_columns
 
 _journal_url = test_journal._journal_url
 journal = test_journal.journal
@@ -51,13 +56,13 @@ def committed(call: CallRecord) -> tuple[float, Decimal]:
     return when, call.reserved if call.charged is None else call.charged
 
 
-def plain(calls: list[CallRecord], tenant: str, since: float) -> list[tuple[float, Decimal]]:
+def plain(made: list[CallRecord], tenant: str, since: float) -> list[tuple[float, Decimal]]:
     """What the calls of a tenant cost since then, one by one, oldest first."""
-    costs = [committed(c) for c in calls if c.tenant == tenant and c.state in COUNTED]
+    costs = [committed(c) for c in made if c.tenant == tenant and c.state in COUNTED]
     return sorted(cost for cost in costs if cost[0] > since)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(HISTORIES, st.floats(0, 130), CENTS, st.integers(1, 600))
 def test_kept_sums_are_the_plain_sum(
     history: list[tuple[float, int, str, str]], late: float, cents: int, cap_cents: int
@@ -70,7 +75,7 @@ def test_kept_sums_are_the_plain_sum(
             wait(pause, journal)
             await live(journal, str(number), cost, end, tenant)
         wait(late, journal)
-        calls = await journal.recent(limit=100)
+        made = await journal.recent(limit=100)
         await quoted(journal, new("new", "+14155559999", tenant="a"))
         amount, cap = Decimal(cents) / 100, Decimal(cap_cents) / 100
         limits = SpendLimits(
@@ -80,11 +85,11 @@ def test_kept_sums_are_the_plain_sum(
             before = await clock(journal)
             spent = await journal.spent(account="0xwallet", tenant="b", seconds=seconds)
             # A call may leave the window while it is asked.
-            leaving = [when for when, _ in plain(calls, "b", before - seconds)]
+            leaving = [when for when, _ in plain(made, "b", before - seconds)]
             ends = [when for when in leaving if when <= await clock(journal) - seconds]
-            assert spent in [total(plain(calls, "b", e)) for e in (before - seconds, *ends)]
+            assert spent in [total(plain(made, "b", e)) for e in (before - seconds, *ends)]
         signed = await sign(journal, "new", amount=str(amount), limits=limits)
-        costs = plain(calls, "a", await clock(journal) - DAY)
+        costs = plain(made, "a", await clock(journal) - DAY)
         spent = total(costs)
         if isinstance(signed, SpendLimitReached):
             assert (signed.spent, signed.amount) == (spent, amount)
@@ -116,6 +121,62 @@ def room_at(costs: list[tuple[float, Decimal]], excess: Decimal, never: bool) ->
         if excess <= 0:
             return when + DAY
     raise AssertionError
+
+
+HOUR = 1_700_002_800.0
+MOMENTS = st.builds(
+    lambda hours, minutes, seconds: HOUR + 3600 * hours + 60 * minutes + seconds,
+    st.integers(0, 2),
+    st.sampled_from([0, 1, 2, 30, 58, 59]),
+    st.sampled_from([0, 0.25, 30, 59.75]),
+)
+
+
+def recorded(connection: Connection, key: str, when: float, cost: Decimal) -> None:
+    """Put a call on record that was signed at a moment, and count its cost."""
+    values: dict[str, Any] = {
+        **dict.fromkeys(column.name for column in record_columns),
+        **asdict(new(key, account="a")),
+        "state": "signed",
+        "attempt": 1,
+        "reserved": cost,
+        "created_at": when,
+        "signed_at": when,
+        "updated_at": when,
+    }
+    call = CallRecord(**values)
+    connection.execute(calls.insert(), asdict(call))
+    spend.count(connection, replace(call, reserved=Decimal(0), signed_at=None), call)
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(MOMENTS, CENTS), max_size=8), MOMENTS, st.integers(1, 900))
+def test_sums_are_exact_at_every_boundary(
+    made: list[tuple[float, int]], since: float, cents: int
+) -> None:
+    """A window may begin at the first moment of a minute or an hour, and a call may be there."""
+    costs = sorted((when, Decimal(cost) / 100) for when, cost in made)
+    left = [(when, cost) for when, cost in costs if when > since]
+    amounts = [Decimal(cents) / 100, *(total(left[:n]) for n in range(1, len(left) + 1))]
+
+    def count(connection: Connection, _now: float) -> tuple[Decimal, list[float | None]]:
+        for number, (when, cost) in enumerate(costs):
+            recorded(connection, str(number), when, cost)
+        return (
+            spend.total(connection, "a", "", since),
+            [spend.falls_by(connection, "a", "", since, a) for a in amounts if a > 0],
+        )
+
+    async def run() -> None:
+        journal = CallJournal("memory")
+        spent, falls = await journal._write(count)
+        await journal.aclose()
+        assert spent == total(left)
+        never = [total(left) < amount for amount in amounts]
+        rooms = [room_at(left, a, n) for a, n in zip(amounts, never, strict=True) if a > 0]
+        assert [None if at is None else at + DAY for at in falls] == rooms
+
+    asyncio.run(run())
 
 
 async def test_the_window_is_exact_within_a_minute(journal: CallJournal) -> None:
