@@ -227,6 +227,8 @@ class GraphPause:
                 return False
             if found.bare is not None:
                 return await self._clear() and (self._stores or not left)
+            if self._stores and self._null_resume in _CLEARED:
+                return True  # another call of this task has cleared it meanwhile
             if waits:
                 await self._side.sleep(_BETWEEN_LOOKS)
         return not left
@@ -241,11 +243,20 @@ class GraphPause:
             log.warning("an old answer can't be cleared: %s", type(trouble).__name__)
             return False
         found = await self._stored()
-        return found is not None and found.bare is None
+        cleared = found is not None and found.bare is None
+        if cleared:
+            _CLEARED.add(self._null_resume)
+        return cleared
 
 
 _TAKEN: weakref.WeakSet[Any] = weakref.WeakSet()
 """The `get_null_resume` of the tasks in which a call of ours took the bare answer."""
+
+_CLEARED: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The `get_null_resume` of the tasks in whose run a stored bare answer was seen and cleared.
+
+LangGraph stores the bare answer of a run once, so it does not come back in that run.
+"""
 
 _BEING_TAKEN: set[tuple[str, str]] = set()
 """Questions whose bare answer some call of this process is recording at this moment."""

@@ -7,6 +7,8 @@ PYTHONPATH=tests:tests/promises python -m storm --plan '{"shape": "node"}'
 from __future__ import annotations
 
 import argparse
+import logging
+import signal
 import sys
 import time
 
@@ -28,6 +30,10 @@ def main() -> int:
     options.add_argument("--shrink", type=float, default=0.0, help="seconds for each failure")
     options.add_argument("--quiet", action="store_true", help="print the table only")
     chosen = options.parse_args()
+    # The database server has to be stopped whoever ends this program.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # Lost answers are part of the storm: what the package says of them is not worth reading here.
+    logging.getLogger("langchain_oneshot_voice").setLevel(logging.ERROR)
     figures, began = Figures(), time.monotonic()
     with World() as world:
 

@@ -31,6 +31,7 @@ KINDS = (
     "other phones rang",
     "other amounts were charged",
     "asked about a call that was paid",
+    "asked again after a no",
     "a question is about another tool call's request",
     "a question's value has another id than its interrupt",
     "an own question got another one's answer",

@@ -61,6 +61,9 @@ class Heard:
         given: how often an answer was given.
         decided: whether the decision itself was given, not only mistakes.
         last_given: its place among all answers; the later one counts.
+        bare: whether the decision was given without the id, and the question did not come again.
+        settled: whether the graph asked about something else after the decision.
+        edited_to: the call that the person made of this one.
     """
 
     question: Question
@@ -70,6 +73,8 @@ class Heard:
     given: int = 0
     decided: bool = False
     last_given: int = -1
+    bare: bool = False
+    settled: bool = False
     edited_to: Request | None = None
 
 
@@ -119,20 +124,25 @@ class Person:
     def look(self, interrupts: list[Any], paid: set[str]) -> None:
         """Read what is shown. `paid` are the objectives that were paid for already."""
         self.asked += len(interrupts)
-        last, self._last_bare = self._last_bare, None
         last_own, self._last_own = self._last_own, None
         for shown in interrupts:
             if "own" in shown.value:
                 self.own_in_vain += shown.value["own"] == last_own
                 continue
             question = _read(shown)
-            self.bare_in_vain += last is not None and last.question == question
             if shown.value.get("question", shown.id) != shown.id:
                 self.strange.append("a question's value has another id than its interrupt")
             if question not in self.heard:
                 self.heard[question] = self._new(question)
+                if self._alone(question) and self._refused_before(self.heard[question]):
+                    self.strange.append("asked again after a no")
+            self.bare_in_vain += self.heard[question].bare
+            self.heard[question].bare = False
             if question.request.objective in paid and self._alone(question):
                 self.strange.append("asked about a call that was paid")
+        asked_about = {self.heard[_read(s)].chain for s in interrupts if "own" not in s.value}
+        for heard in self.heard.values():
+            heard.settled |= heard.decided and heard.chain not in asked_about
 
     def say(self, interrupts: list[Any], turn: Turn, rng: random.Random) -> Command[Any]:
         """Answer some of the questions, in the style of the plan."""
@@ -145,6 +155,8 @@ class Person:
                 self.bare += 1
                 answer = self._answer(interrupts[0], interrupts)
                 self._last_bare = self._decided_last(interrupts[0])
+                if self._last_bare is not None:
+                    self._last_bare.bare = True
                 self._last_own = interrupts[0].value.get("own")
                 return Command(resume=answer)
         chosen = rng.sample(interrupts, min(turn.most, len(interrupts)))
@@ -155,8 +167,15 @@ class Person:
         self._only_by_id, self._last_own = True, None
         if self._last_bare is not None:
             self._last_bare.given -= 1
-            self._last_bare.decided = False
+            self._last_bare.decided = self._last_bare.bare = False
             self._last_bare = None
+
+    def _refused_before(self, new: Heard) -> bool:
+        """Whether the same call was refused before, and the graph had heard of it."""
+        return any(
+            heard.chain == new.chain and heard.settled and not heard.reply.is_yes
+            for heard in self.heard.values()
+        )
 
     def _decided_last(self, shown: Any) -> Heard | None:
         """What was decided about a call in the answer that was given just now."""
