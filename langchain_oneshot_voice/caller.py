@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,12 @@ from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.extraction import OutcomeSchema, check_schema, extract
 from langchain_oneshot_voice.graph_task import GraphTask
-from langchain_oneshot_voice.journal import CallJournal, CallRecord, JournalUnavailableError
+from langchain_oneshot_voice.journal import (
+    CallJournal,
+    CallRecord,
+    JournalUnavailableError,
+    address,
+)
 from langchain_oneshot_voice.oneshot.client import OneShotClient, Timeouts
 from langchain_oneshot_voice.oneshot.environment import PRODUCTION_URL, Environment
 from langchain_oneshot_voice.oneshot.results import Pace, ResultFeed
@@ -41,6 +47,8 @@ from langchain_oneshot_voice.schemas import (
     VoiceCallInput,
     VoiceCallResult,
 )
+
+log = logging.getLogger(__name__)
 
 _SETTLING = 120.0
 """Seconds that an outcome may take to be told after the call's longest duration."""
@@ -292,14 +300,17 @@ class VoiceCaller:
                 return await CallDriver(services, left.call_key, teller, max_wait).finish()
             except VoiceCallError as error:
                 return error
+            except JournalUnavailableError as trouble:
+                log.error("call %s not looked at: %s", left.call_key[:8], trouble)  # noqa: TRY400
+                return wording.fate_unknown(left.request_id)
 
         try:
             unfinished = await services.journal.unfinished(
                 account=services.account, base_url=self.environment.base_url
             )
-            ends = await asyncio.gather(*map(finish, unfinished))
         except JournalUnavailableError as trouble:
             raise wording.journal_unavailable(trouble) from trouble
+        ends = await asyncio.gather(*map(finish, unfinished))
         return [end for end in ends if end is not None]
 
     async def _suppress(self, spelled: Sequence[str], reason: str) -> None:
@@ -337,7 +348,8 @@ class VoiceCaller:
         where = self._journal
         if isinstance(where, CallJournal):
             return where
-        return await ENGINE.shared(("journal", str(where or "")), lambda: CallJournal(where))
+        named = str(address(where))
+        return await ENGINE.shared(("journal", named), lambda: CallJournal(named))
 
 
 def _listed(numbers: str | Sequence[str]) -> Sequence[str]:

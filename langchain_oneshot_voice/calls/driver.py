@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, assert_never
@@ -120,8 +121,7 @@ class CallDriver:
         except JournalUnavailableError as trouble:
             if not self._run.pending:
                 raise
-            log.error("call %s signed, unrecorded: %s", self._run.name, trouble)  # noqa: TRY400
-            raise wording.fate_unknown(None) from trouble
+            raise self._unrecorded(trouble) from trouble
         finally:
             await self._run.release()
 
@@ -133,12 +133,16 @@ class CallDriver:
 
         Raises:
             VoiceCallError: nobody can know what became of it.
+            JournalUnavailableError: it could not be looked at.
         """
         try:
             record = await self._run.take()
             if record is None or record.state in UNSIGNED:
                 return None
-            end = await self._drive(self._first_state(record, ()))
+            try:
+                end = await self._drive(self._first_state(record, ()))
+            except JournalUnavailableError as trouble:
+                raise self._unrecorded(trouble) from trouble
             match end:
                 case s.Done() | s.InProgress():
                     return result_of(self._run.record)
@@ -148,6 +152,11 @@ class CallDriver:
                     return None
         finally:
             await self._run.release()
+
+    def _unrecorded(self, trouble: JournalUnavailableError) -> VoiceCallError:
+        """The journal failed after the payment was signed."""
+        log.error("call %s signed, unrecorded: %s", self._run.name, trouble)
+        return wording.fate_unknown(None)
 
     async def _screened(self, request: VoiceCallInput) -> VoiceCallInput:
         """The request in the policy's words.
@@ -404,7 +413,8 @@ class CallDriver:
     async def _has_ended(self, other: CallRecord) -> bool:
         """Whether a placed call that nobody works on has ended meanwhile: its phone is free."""
         if other.state == "placed":
-            await self._driver_of(other.call_key, _QUICK_LOOK).finish()
+            with suppress(VoiceCallError):  # it is that call's end, not this one's
+                await self._driver_of(other.call_key, _QUICK_LOOK).finish()
         record = await self._journal.read(other.call_key)
         return record is None or record.state in {"done", "refused"}
 
@@ -414,6 +424,8 @@ class CallDriver:
 
     def _new_call(self, request: VoiceCallInput) -> NewCall:
         services, key = self._services, self._run.call_key
+        # A key that is used again is another call to the service: an old receipt is not its own.
+        goal = key if self._answers_for is None else secrets.token_hex(32)
         body: dict[str, Any] = request.model_dump(exclude_none=True)
         return NewCall(
             call_key=key,
@@ -422,7 +434,7 @@ class CallDriver:
             base_url=services.client.environment.base_url,
             numbers=request.numbers,
             fingerprint=fingerprint(request),
-            request=body | {"decisionContext": {"goal": "voice_call", "goalId": key}},
+            request=body | {"decisionContext": {"goal": "voice_call", "goalId": goal}},
         )
 
     def _require_same(self, record: CallRecord, call: NewCall) -> None:

@@ -17,7 +17,7 @@ import anyio
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.calls import states as s
-from langchain_oneshot_voice.calls.price_leg import PriceLeg, headers_for, stands
+from langchain_oneshot_voice.calls.price_leg import PriceLeg, goal_id, headers_for, stands
 from langchain_oneshot_voice.calls.results import quote_of
 from langchain_oneshot_voice.calls.run import Run
 from langchain_oneshot_voice.calls.services import CallServices
@@ -68,6 +68,7 @@ class PaymentLeg:
         self._wait = wait
         self._pauses = services.patience.pauses()
         self._deadline: float | None = None
+        self._ends_at: dict[float, float] = {}
         self.started_over = False
 
     async def sign(
@@ -111,7 +112,8 @@ class PaymentLeg:
     ) -> s.Accepted | s.Silence | s.PaymentRefused | s.NeverSent | s.TimeUp | s.Overtaken:
         """Send the recorded bytes, or learn what became of those that were sent."""
         self._run.pending = True
-        return await (self._learn(state) if state.sent else self._send())
+        over = self._is_over()
+        return await (self._learn(state, over=over) if state.sent else self._send())
 
     async def _send(
         self,
@@ -139,7 +141,7 @@ class PaymentLeg:
         raise AssertionError  # pragma: no cover - pauses never end
 
     async def _learn(
-        self, state: s.Signed
+        self, state: s.Signed, *, over: bool
     ) -> s.Accepted | s.Silence | s.PaymentRefused | s.TimeUp | s.Overtaken:
         """Look for the call among the receipts; else present the same bytes once more.
 
@@ -152,12 +154,8 @@ class PaymentLeg:
         if not await self._run.is_mine():
             return s.Overtaken()
         record, asked, used, traceless = self._run.record, 0.0, False, False
-        over = (
-            record.valid_before is not None
-            and self._clock.time() > record.valid_before + self._services.patience.settle
-        )
         try:
-            found = await self._client.find_receipt(_goal_id(record), _since(record))
+            found = await self._client.find_receipt(goal_id(record), _since(record))
             if found is not None:
                 await self._run.place(found)
                 return s.Accepted(found)
@@ -184,6 +182,20 @@ class PaymentLeg:
             return s.TimeUp()
         await self._clock.sleep(max(next(self._pauses), min(asked, left)))
         return s.Silence(used)
+
+    def _is_over(self) -> bool:
+        """Whether the payment that is on record can't be charged any more.
+
+        The time left is read off the clock once, and then counted: a clock that jumps ahead while
+        the payment is on its way ends nothing.
+        """
+        until = self._run.record.valid_before
+        if until is None:
+            return False
+        if until not in self._ends_at:
+            left = until + self._services.patience.settle - self._clock.time()
+            self._ends_at[until] = self._clock.monotonic() + left
+        return self._clock.monotonic() > self._ends_at[until]
 
     async def _present(self) -> s.Accepted:
         """Send the recorded bytes, the first time or again, and record the acceptance."""
@@ -237,13 +249,6 @@ class PaymentLeg:
     def _may_start_over(self) -> bool:
         """Once: a service that refuses every fresh quote is not asked for ever."""
         return not self.started_over
-
-
-def _goal_id(record: CallRecord) -> str:
-    """The key that the service keeps with the call's receipt."""
-    context = record.request.get("decisionContext")
-    goal = context.get("goalId") if isinstance(context, dict) else None
-    return goal if isinstance(goal, str) else record.call_key
 
 
 def _since(record: CallRecord) -> float:

@@ -267,12 +267,19 @@ class PriceLeg:
 
 def headers_for(record: CallRecord, policy: CallPolicy) -> dict[str, str]:
     """What goes along with both legs: our key, the cap, the account's approval."""
-    headers = {"Idempotency-Key": record.call_key}
+    headers = {"Idempotency-Key": goal_id(record)}
     if policy.max_cost_per_call is not None:
         headers["X-Max-Cost-USDC"] = str(policy.max_cost_per_call)
     if record.approval_id is not None:
         headers["X-Approval-Id"] = record.approval_id
     return headers
+
+
+def goal_id(record: CallRecord) -> str:
+    """The name by which the service knows the call; it is kept with the call's receipt."""
+    context = record.request.get("decisionContext")
+    goal = context.get("goalId") if isinstance(context, dict) else None
+    return goal if isinstance(goal, str) else record.call_key
 
 
 def stands(quote: VoiceCallQuote, now: float) -> bool:

@@ -59,8 +59,8 @@ class Patience:
     pause: float = 0.25
     """Before looking again at what is not known yet; it grows from here to `longest_pause`."""
     longest_pause: float = 5.0
-    at_cancel: float = 5.0
-    """Grace period for a payment on its way after its caller is cancelled."""
+    at_cancel: float = 3.0
+    """Grace period for a payment on its way after its caller is cancelled. Others wait for it."""
 
     def pauses(self) -> Iterator[float]:
         """Seconds to rest between looks: growing, jittered, without end."""

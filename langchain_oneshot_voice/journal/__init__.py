@@ -42,6 +42,7 @@ from langchain_oneshot_voice.journal.records import (
     SpendLimits,
     Suppression,
 )
+from langchain_oneshot_voice.journal.store import address
 
 __all__ = [
     "ENDED",
@@ -67,4 +68,5 @@ __all__ = [
     "SpendLimitReached",
     "SpendLimits",
     "Suppression",
+    "address",
 ]

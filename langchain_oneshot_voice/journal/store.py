@@ -80,13 +80,18 @@ class Store(Protocol):
         """Tell, inside a later transaction, whether that one committed."""
 
 
+def address(where: str | Path | None) -> str | Path:
+    """The journal that is meant: this one, else the environment's, else the default."""
+    return where or os.environ.get(ENVIRONMENT) or _default_path()
+
+
 def locate(where: str | Path | None) -> Store:
     """Choose the store for a path, a database URL, `"memory"`, or the default for `None`.
 
     Raises:
         JournalUnavailableError: it is no address that a journal can live at.
     """
-    where = where or os.environ.get(ENVIRONMENT) or _default_path()
+    where = address(where)
     if where == MEMORY:
         return SQLiteStore(URL.create("sqlite", database=":memory:"))
     if isinstance(where, Path) or "://" not in where:

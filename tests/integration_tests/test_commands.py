@@ -92,3 +92,14 @@ def test_a_journal_that_can_not_be_opened_says_what_to_set(run: Run) -> None:
 
     assert refused.exit_code == 2
     assert "ONESHOT_VOICE_JOURNAL" in refused.output.replace("\n", "")
+
+
+def test_the_environment_says_which_journal_at_each_call(
+    make_tool: MakeTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A journal that was named before, in the same process, is not used in its place."""
+    files = [tmp_path / "first.sqlite", tmp_path / "second.sqlite"]
+    for file in files:
+        monkeypatch.setenv("ONESHOT_VOICE_JOURNAL", str(file))
+        make_tool(journal=None).invoke(tool_call())
+    assert [file.exists() for file in files] == [True, True]

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos.callers import caller_on, end_of, key, request
+from chaos.callers import UNLIMITED, caller_on, end_of, key, request
 from chaos.fault_matrix import cells, matrix_table, run_matrix, some_cells
 from chaos.ledger import times_paid, times_rung
 from chaos.size import FULL
 
 from langchain_oneshot_voice import CallJournal, Sandbox, VoiceCallResult
+from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.errors import CallUnknownError
 from langchain_oneshot_voice.progress import CallProgress
 from langchain_oneshot_voice.sandbox import Fault
@@ -179,6 +180,19 @@ def test_another_wallet_does_not_take_over_a_call_that_it_did_not_pay_for(
     first = end_of(caller_on(sandbox, journal, max_wait=0.3), request(), key())
     paid = {p.payer: times_paid(sandbox, p.payer) for p in sandbox.payments}
     assert (type(end), type(first), set(paid.values())) == (VoiceCallResult, CallUnknownError, {1})
+
+
+def test_a_lost_payment_under_a_key_that_is_used_again_is_not_taken_for_the_earlier_call(
+    sandbox: Sandbox, journal: CallJournal
+) -> None:
+    """The key's old end answers no more, and the old receipt says nothing of the new call."""
+    anew = CallKey(key().key, answers_for=0.0)
+    first = end_of(caller_on(sandbox, journal, policy=UNLIMITED), request(), anew)
+    sandbox.inject(Fault("paid", "reset_before"))
+    second = end_of(caller_on(sandbox, journal, policy=UNLIMITED), request(), anew)
+    ends = [getattr(end, "call_status", end) for end in (first, second)]
+    assert (ends, times_paid(sandbox)) == (["completed"] * 2, 2)
+    assert first.request_id != second.request_id
 
 
 def test_a_service_that_is_slow_to_show_receipts_is_waited_for(journal: CallJournal) -> None:

@@ -1,4 +1,4 @@
-"""Exactly once, though the process dies: workers killed with SIGKILL and started again."""
+"""Exactly once, though the process dies or stands still: workers that get SIGKILL and SIGSTOP."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from postgres import postgres_server, postgres_url
 __all__ = ["postgres_server", "postgres_url"]
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["one worker", "two that share their keys"])
 def test_killed_workers_leave_one_payment_and_one_ring_a_call_on_sqlite(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shared: bool
 ) -> None:
-    """Killed at random moments and restarted: payments, rings and outcomes equal the calls."""
-    figures = run_kills("SQLite", str(tmp_path / "calls.sqlite"), tmp_path, kills=KILLS, seed=3)
+    """Hit at random moments and restarted: payments, rings and outcomes equal the calls."""
+    file = str(tmp_path / "calls.sqlite")
+    figures = run_kills("SQLite", file, tmp_path, kills=KILLS, seed=3, shared=shared)
     with capsys.disabled():
         print(f"\n{kill_table([figures])}")  # noqa: T201 - the figures are what it is read for
     assert _counted(figures) == (figures.asked,) * 3, figures.wrong
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["one worker", "two that share their keys"])
 def test_killed_workers_leave_one_payment_and_one_ring_a_call_on_postgresql(
-    postgres_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    postgres_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], shared: bool
 ) -> None:
     """The same, with the journal in PostgreSQL."""
-    figures = run_kills("PostgreSQL", postgres_url, tmp_path, kills=KILLS, seed=4)
+    figures = run_kills("PostgreSQL", postgres_url, tmp_path, kills=KILLS, seed=4, shared=shared)
     with capsys.disabled():
         print(f"\n{kill_table([figures])}")  # noqa: T201 - likewise
     assert _counted(figures) == (figures.asked,) * 3, figures.wrong

@@ -128,6 +128,12 @@ class CallLife(RuleBasedStateMachine):
             assert self.world.database.paid_anew == []
 
     @invariant()
+    def a_new_call_is_not_taken_for_an_old_one(self) -> None:
+        """A key may be asked for anew; the outcome is the new call's, if the time is right."""
+        if hasattr(self, "world") and not self.world.farthest:
+            assert self.world.stale == []
+
+    @invariant()
     def nobody_says_that_nothing_was_charged_when_it_was(self) -> None:
         """Not before the payment arrives, and not after."""
         if hasattr(self, "world"):

@@ -37,6 +37,8 @@ class Database:
 
     Attributes:
         dones: how many outcomes were recorded, by call key.
+        keys: the call key of each `goalId`.
+        ended: the service's ids of the calls that have an outcome.
         paid_anew: keys whose call began again though a run should have been answered.
         refused: how many payments there were when a run recorded that its call was refused, and
             when that was; by owner.
@@ -50,6 +52,8 @@ class Database:
         self.store = _Store(clock)
         self.connection = self.store.connect()
         self.dones: Counter[str] = Counter()
+        self.keys: dict[str, str] = {}
+        self.ended: set[str] = set()
         self.paid_anew: list[str] = []
         self.refused: dict[str, tuple[int, float]] = {}
         self.written: list[tuple[VirtualJournal, str, float]] = []
@@ -64,22 +68,18 @@ class Database:
             self.written.append((who, operation.__name__, self.clock.monotonic()))
         if operation is calls.move and args[2] == "done" and result is not None:
             self.dones[args[0]] += 1
+            self.ended.add(result.request_id)
         if operation is calls.move and args[2] == "refused" and result is not None:
             self.refused[args[1]] = self._paid(), self.clock.monotonic()
         if operation is calls.claim and isinstance(result, Claim):
             key = args[1].call_key
+            goal_id = result.record.request["decisionContext"]["goalId"]
+            self.keys[goal_id] = result.record.call_key.partition("~")[0]
             seen = self._at_first_claim.setdefault((key, named["owner"]), self.dones[key])
             answered = seen if self._anew else 0
             begins = result.kind == "mine" and result.record.state == "claimed"
             if begins and result.record.created_at == result.now and self.dones[key] > answered:
                 self.paid_anew.append(key)
-
-    def rows(self) -> list[tuple[Any, ...]]:
-        """Every call as it is on record."""
-        found = self.connection.exec_driver_sql("SELECT * FROM calls ORDER BY call_key")
-        rows = [tuple(row) for row in found]
-        self.connection.rollback()
-        return rows
 
     def close(self) -> None:
         """Close the connection."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +30,8 @@ class Service:
     receipt_delay: float
     forgetful: bool
     """Whether it forgets, once a quote has expired, that it was used."""
+    key_of: Callable[[str], str]
+    """The call key of a `goalId`."""
     payments: list[str] = field(default_factory=list)
     """The call key of each."""
     rings: list[tuple[str, float]] = field(default_factory=list)
@@ -75,25 +77,28 @@ class Service:
         """Leg two. Raises what the client would for a refusal or a 409."""
         now = self.clock.time()
         nonce, valid_after, valid_before = _read(header)
-        expired = self._quotes[quote_id] <= now
-        if {quote_id, nonce} & self._used and not (self.forgetful and expired):
-            raise PlacementUnansweredError("HTTP 409: used already", used=True)
-        if expired:
+        self._refuse_used(quote_id, nonce)
+        if self._quotes[quote_id] <= now:
             raise CallRefusedError("The quote is gone.", code="quote_expired")
         if not valid_after <= now < valid_before:
             raise CallRefusedError("Not valid now.", code="payment_verification_failed")
         self._used |= {quote_id, nonce} - {""}
         return self._place(body, now)
 
-    def receipt_of(self, call_key: str, since: float) -> Placement | None:
-        """The receipt that carries a key, once it shows."""
+    def refuse(self, quote_id: str, header: str | None) -> None:
+        """Leg two, refused for no reason; but what was used is refused as such, whatever else."""
+        self._refuse_used(quote_id, _read(header)[0])
+        raise CallRefusedError("No.", code="budget_exceeded")
+
+    def receipt_of(self, goal_id: str, since: float) -> Placement | None:
+        """The newest receipt that carries a `goalId`, once it shows."""
         now = self.clock.time()
         found = [
             request_id
-            for paid_at, key, request_id in self._receipts
-            if key == call_key and since <= paid_at and paid_at + self.receipt_delay <= now
+            for paid_at, goal, request_id in self._receipts
+            if goal == goal_id and since <= paid_at and paid_at + self.receipt_delay <= now
         ]
-        return Placement(found[0]) if found else None
+        return Placement(found[-1]) if found else None
 
     def end_of(self, request_id: str) -> float:
         """When a call ends."""
@@ -103,15 +108,20 @@ class Service:
         """Payments by call key."""
         return Counter(self.payments)
 
+    def _refuse_used(self, quote_id: str, nonce: str) -> None:
+        forgotten = self.forgetful and self._quotes[quote_id] <= self.clock.time()
+        if {quote_id, nonce} & self._used and not forgotten:
+            raise PlacementUnansweredError("HTTP 409: used already", used=True)
+
     def _place(self, body: Mapping[str, Any], now: float) -> Placement:
-        call_key, number = body["decisionContext"]["goalId"], body["target_number"]
+        goal_id, number = body["decisionContext"]["goalId"], body["target_number"]
         request_id = f"req_{len(self.payments)}"
-        self.payments.append(call_key)
+        self.payments.append(self.key_of(goal_id))
         busy = any(n == number and now < t + _CALL_SECONDS for n, t in self.rings)
         self.overlaps += [number] if busy else []
         self.rings.append((number, now))
         self._ends[request_id] = now + _CALL_SECONDS
-        self._receipts.append((now, call_key, request_id))
+        self._receipts.append((now, goal_id, request_id))
         return Placement(request_id)
 
 

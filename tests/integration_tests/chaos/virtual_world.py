@@ -121,6 +121,7 @@ class World:
     """One service, one database, and the processes that share them.
 
     Attributes:
+        stale: keys of runs that were to make a new call, and told of an old one.
         lies: times when somebody said that nothing was charged, and something was.
         sent: the process and the moment of each payment that was presented.
         senders: the runs that presented one.
@@ -132,12 +133,18 @@ class World:
         self.setting = setting
         self.loop = VirtualLoop()
         self.machine = VirtualClock(self.loop)
-        self.service = Service(VirtualClock(self.loop), setting.receipt_delay, setting.forgetful)
+        self.service = Service(
+            VirtualClock(self.loop),
+            setting.receipt_delay,
+            setting.forgetful,
+            key_of=lambda goal_id: self.database.keys[goal_id],
+        )
         self.database = Database(
             self.machine,
             anew=setting.answers_for is not None,
             paid=lambda: len(self.service.payments),
         )
+        self.stale: list[str] = []
         self.lies: list[str] = []
         self.sent: list[tuple[Process, float]] = []
         self.senders: set[asyncio.Task[Any]] = set()
@@ -163,8 +170,8 @@ class World:
         return self.loop.run_until_complete(work)
 
     def jump(self, clock: VirtualClock, seconds: float) -> None:
-        """Set a clock forwards or back."""
-        clock.ahead += seconds
+        """Set a clock forwards or back, never further than an hour from the right time."""
+        clock.ahead = max(-HOUR, min(HOUR, clock.ahead + seconds))
         self.farthest = max(self.farthest, abs(clock.ahead))
 
     def paid_twice(self) -> list[str]:
@@ -183,7 +190,11 @@ class World:
     async def ask(self, process: Process, key: str, request: VoiceCallInput) -> End:
         """Run a call in a process, and tell what it came to."""
         driver = process.driver(key, self.setting.answers_for)
-        return await self._end_of(key, driver, driver.run(request))
+        old = frozenset(self.database.ended if self.setting.answers_for is not None else ())
+        end = await self._end_of(key, driver, driver.run(request))
+        if isinstance(end, VoiceCallResult) and end.request_id in old and not end.reused:
+            self.stale.append(key)
+        return end
 
     async def ask_finally(self, key: str, request: VoiceCallInput) -> End:
         """Ask what became of a key, in a process in which nothing goes wrong."""
@@ -384,7 +395,7 @@ class Client:
             self._world.sent.append((self._process, self._world.loop.time()))
             self._world.senders.add(_RUN.get())
             if trouble == "no":
-                raise CallRefusedError("No.", code="budget_exceeded")
+                self._service.refuse(quote_id, payment_header)
             if trouble == "delayed":
                 self._process.later(arrive)
             if trouble not in {"lost", "delayed"}:
@@ -395,13 +406,13 @@ class Client:
 
         return await self._process.step("paid", act)
 
-    async def find_receipt(self, call_key: str, since: float) -> Placement | None:
+    async def find_receipt(self, goal_id: str, since: float) -> Placement | None:
         """The list of receipts."""
 
         async def act(trouble: Trouble) -> Placement | None:
             if trouble == "lost":
                 raise WeatherError("no list")
-            return self._service.receipt_of(call_key, since)
+            return self._service.receipt_of(goal_id, since)
 
         return await self._process.step("receipts", act)
 

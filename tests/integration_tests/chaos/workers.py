@@ -1,4 +1,7 @@
-"""Workers: the test's end of the zygote, which forks, kills and waits for them."""
+"""Workers: the test's end of the zygote, which forks processes that place calls.
+
+They are killed, frozen and waited for from here.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,8 @@ class Workers:
     def __init__(self, log: Path) -> None:
         self._log = log
         self._news: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._ended: dict[int, int] = {}
+        self._running: set[int] = set()
 
     def __enter__(self) -> Self:
         with self._log.open("ab") as log:
@@ -50,8 +55,8 @@ class Workers:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        if kind is not None:
-            self._process.kill()
+        for pid in tuple(self._running):
+            self.kill(pid)
         self._process.wait(_LONGEST_RUN)
         self._reader.join()
         self._process.stdout.close()
@@ -61,13 +66,32 @@ class Workers:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(tasks) + "\n")
         self._process.stdin.flush()
-        return [self._hear("forked", _START_SECONDS)["forked"] for _ in tasks]
+        pids = [self._hear("forked", _START_SECONDS)["forked"] for _ in tasks]
+        self._running.update(pids)
+        return pids
+
+    def works(self, pid: int) -> bool:
+        """Whether a child that was started has not ended."""
+        while pid not in self._ended and not self._news.empty():
+            self._hear("ended", _START_SECONDS)
+        return pid not in self._ended
 
     def kill(self, pid: int) -> bool:
         """SIGKILL a child that was started and not waited for; whether it was still alive."""
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        return bool(self._hear("ended", _LONGEST_RUN)["status"] == signal.SIGKILL)
+        self._signal(pid, signal.SIGKILL)
+        return self._end_of(pid) == signal.SIGKILL
+
+    def freeze(self, pid: int) -> None:
+        """Stop a child where it stands."""
+        self._signal(pid, signal.SIGSTOP)
+
+    def thaw(self, pid: int) -> None:
+        """Let a frozen child go on."""
+        self._signal(pid, signal.SIGCONT)
+
+    def cancel(self, pid: int) -> None:
+        """Let a child cancel its calls; it lives on until it is killed."""
+        self._signal(pid, signal.SIGUSR1)
 
     def wait(self, pids: list[int]) -> None:
         """Wait for children to end well.
@@ -75,9 +99,20 @@ class Workers:
         Raises:
             RuntimeError: when one did not; what it said is in the log.
         """
-        ends = [self._hear("ended", _LONGEST_RUN) for _ in pids]
-        if any(end["status"] for end in ends):
+        statuses = [self._end_of(pid) for pid in pids]
+        if any(statuses):
             raise RuntimeError(f"a worker failed:\n{self._log.read_text()[-4000:]}")
+
+    def _signal(self, pid: int, number: signal.Signals) -> None:
+        if self.works(pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _end_of(self, pid: int) -> int:
+        while pid not in self._ended:
+            self._hear("ended", _LONGEST_RUN)
+        self._running.discard(pid)
+        return self._ended[pid]
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -85,12 +120,17 @@ class Workers:
             self._news.put(json.loads(line))
 
     def _hear(self, what: str, seconds: float) -> dict[str, Any]:
-        try:
-            news = self._news.get(timeout=seconds)
-        except queue.Empty:
-            raise TimeoutError(f"no word of {what}:\n{self._log.read_text()[-4000:]}") from None
-        assert what in news, news
-        return news
+        """Wait for news of a kind; that a child has ended may come in between."""
+        while True:
+            try:
+                news = self._news.get(timeout=seconds)
+            except queue.Empty:
+                raise TimeoutError(f"no word of {what}:\n{self._log.read_text()[-4000:]}") from None
+            if "ended" in news:
+                self._ended[news["ended"]] = news["status"]
+            if what in news:
+                return news
+            assert "ended" in news, news
 
 
 def _importable() -> str:

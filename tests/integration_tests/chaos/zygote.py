@@ -1,9 +1,19 @@
 """The worker that is killed: a warm process which forks a child for every attempt.
 
 Imports cost two seconds, and a child that is killed after a tenth of one would never get anywhere.
-So this process imports once, starts no thread, and forks. It reads a task a line from stdin, and
-writes what became of its children, a line each, to stdout: `{"forked": pid}`, then
+So this process imports once, starts no thread, and forks. It reads a list of tasks a line from
+stdin, and writes what became of its children, a line each, to stdout: `{"forked": pid}`, and
 `{"ended": pid, "status": code}`. A child writes what its calls came to into the task's own file.
+
+A task has `journal`, `base_url`, `private_key` or `access_token`, `calls`, `result`, and perhaps:
+
+- `heartbeat`, `dead_after`: of its journal.
+- `usual_patience`: true for the patience that users have.
+- `start_at`: when to begin, in epoch seconds.
+- `jump`: when the clock jumps, in epoch seconds, and by how much.
+- `timeout`: seconds to wait for an answer to a quote or a payment.
+
+A child that gets SIGUSR1 cancels its calls, and lives on until it is killed.
 """
 
 from __future__ import annotations
@@ -11,6 +21,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
+import signal
 import sys
 import time
 from pathlib import Path
@@ -20,41 +32,60 @@ from eth_account import Account
 from placing import FAST_PACE
 from pydantic import SecretStr
 
-from chaos.callers import UNLIMITED
-from langchain_oneshot_voice.caller import VoiceCaller
+from chaos.callers import UNLIMITED, CallerByClock, MovedClock
 from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.calls.services import Patience
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import CallJournal
 from langchain_oneshot_voice.oneshot.client import Timeouts
-from langchain_oneshot_voice.oneshot.wallet import WalletKey
+from langchain_oneshot_voice.oneshot.wallet import AccessToken, WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.schemas import VoiceCallInput
 
 _PATIENCE = Patience(settle=60.0, unsent=5.0, pause=0.02, longest_pause=0.2, at_cancel=2.0)
+_LOOK_SECONDS = 0.01
 
 
-def work(task: dict[str, Any]) -> None:
-    """Place the task's calls, all at once, and write down what each came to."""
-    journal = CallJournal(task["journal"])
-    policy = CallPolicy.model_validate(UNLIMITED.model_dump() | task.get("policy", {}))
-    caller = VoiceCaller(
-        WalletKey(SecretStr(task["private_key"])),
-        base_url=task["base_url"],
-        policy=policy,
-        journal=journal,
-        max_wait=task.get("max_wait", 60.0),
-        timeouts=Timeouts(connect=5.0, quote=20.0, place=20.0, read=10.0),
-        pace=FAST_PACE,
-        patience=_PATIENCE,
-    )
+class Work:
+    """One task."""
 
-    async def place(call: dict[str, str]) -> dict[str, Any]:
+    def __init__(self, task: dict[str, Any]) -> None:
+        self._task = task
+        timing = {name: task[name] for name in ("heartbeat", "dead_after") if name in task}
+        self._journal = CallJournal(task["journal"], **timing)
+        self._clock = MovedClock(self._journal)
+        self._cancelled = False
+
+    def do(self) -> None:
+        """Place the task's calls, all at once, and write down what each came to."""
+        _wait_for(self._task.get("start_at", 0.0))
+        asyncio.run(self._place_all())
+        ENGINE.call(self._journal.aclose)
+        ENGINE.stop()
+
+    async def _place_all(self) -> None:
+        placing = [asyncio.create_task(self._place(call)) for call in self._task["calls"]]
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, self._cancel, placing)
+        if "jump" in self._task:
+            moment, seconds = self._task["jump"]
+            loop.call_later(max(0.0, moment - time.time()), self._clock.move, seconds)
+        await asyncio.wait(placing)
+        if self._cancelled:
+            await asyncio.Event().wait()
+        self._write([task.result() for task in placing])
+
+    def _cancel(self, placing: list[asyncio.Task[dict[str, Any]]]) -> None:
+        self._cancelled = True
+        for task in placing:
+            task.cancel()
+
+    async def _place(self, call: dict[str, str]) -> dict[str, Any]:
         request = VoiceCallInput(objective=call["objective"], target_number=call["number"])
         key = CallKey.of(request, idempotency_key=call["key"])
         try:
-            result = await caller.acall(request, call_key=key)
+            result = await self._caller().acall(request, call_key=key)
         except VoiceCallError as error:
             return {"key": call["key"], "error": error.code, "charged": error.charged}
         return {
@@ -64,19 +95,33 @@ def work(task: dict[str, Any]) -> None:
             "summary": result.summary,
         }
 
-    async def place_all() -> list[dict[str, Any]]:
-        return await asyncio.gather(*(place(call) for call in task["calls"]))
+    def _caller(self) -> CallerByClock:
+        task = self._task
+        timeout = task.get("timeout", 20.0)
+        token = task.get("access_token")
+        return CallerByClock(
+            AccessToken(SecretStr(token)) if token else WalletKey(SecretStr(task["private_key"])),
+            base_url=task["base_url"],
+            policy=CallPolicy.model_validate(UNLIMITED.model_dump() | task.get("policy", {})),
+            journal=self._journal,
+            max_wait=task.get("max_wait", 60.0),
+            timeouts=Timeouts(connect=5.0, quote=timeout, place=timeout, read=10.0),
+            pace=FAST_PACE,
+            patience=Patience() if task.get("usual_patience") else _PATIENCE,
+            clock=self._clock,
+        )
 
-    _wait_for_start(task.get("start_at"))
-    ends = asyncio.run(place_all())
-    Path(task["result"]).write_text(json.dumps(ends))
-    ENGINE.call(journal.aclose)
-    ENGINE.stop()
+    def _write(self, what: object) -> None:
+        """Write the task's own file, whole or not at all."""
+        result = Path(self._task["result"])
+        unfinished = result.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(json.dumps(what))
+        unfinished.replace(result)
 
 
-def _wait_for_start(moment: float | None) -> None:
+def _wait_for(moment: float) -> None:
     """Begin together with the other children of a race."""
-    while moment is not None and time.time() < moment:
+    while time.time() < moment:
         time.sleep(0.001)
 
 
@@ -85,7 +130,7 @@ def _fork(task: dict[str, Any]) -> int:
     if pid == 0:
         status = 1
         try:
-            work(task)
+            Work(task).do()
             status = 0
         finally:
             sys.stderr.flush()
@@ -110,14 +155,23 @@ def main() -> None:
     """Serve until stdin ends: each line is a list of tasks that run beside each other."""
     _warm_up()
     _say(ready=True)
-    for line in sys.stdin:
-        children = {_fork(task) for task in json.loads(line)}
-        for pid in children:
-            _say(forked=pid)
-        while children:
-            pid, status = os.wait()
-            children.discard(pid)
-            _say(ended=pid, status=status)
+    children: set[int] = set()
+    unread, reading = b"", True
+    while reading or children:
+        ready, _, _ = select.select(
+            [sys.stdin] if reading else [], [], [], _LOOK_SECONDS if children else None
+        )
+        if ready:
+            came = os.read(sys.stdin.fileno(), 2**16)
+            reading = bool(came)
+            *lines, unread = (unread + came).split(b"\n")
+            for line in lines:
+                for task in json.loads(line):
+                    children.add(pid := _fork(task))
+                    _say(forked=pid)
+        while children and (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            children.discard(ended[0])
+            _say(ended=ended[0], status=ended[1])
 
 
 if __name__ == "__main__":
