@@ -244,15 +244,18 @@ class PriceLeg:
             return last
         thread, namespace = self._asker.thread, self._asker.namespace
         number = len(self._questions)
+        name = question_id(
+            thread=thread,
+            namespace=namespace,
+            call_key=self._run.call_key,
+            number=number,
+            request=self.body,
+            price=offer.quote.total,
+        )
+        # What was wrong with the last answer is still to be said.
+        note = last.note if last is not None and last.answer is None else None
         asked = AskedQuestion(
-            question_id=question_id(
-                thread=thread,
-                namespace=namespace,
-                call_key=self._run.call_key,
-                number=number,
-                request=self.body,
-                price=offer.quote.total,
-            ),
+            question_id=name,
             call_key=self._run.call_key,
             number=number,
             thread=thread,
@@ -260,6 +263,7 @@ class PriceLeg:
             request=self.body,
             offer=offer.source,
             price=offer.quote.total,
+            note=note.replace(last.question_id, name) if last is not None and note else None,
         )
         self._questions.append(asked)
         return asked

@@ -268,3 +268,21 @@ def test_old_bare_approval_that_cannot_be_cleared_pays_nothing(
     assert (question.value["args"]["target_number"], A in rung(sandbox)) == (A, False)
     state = resume(graph, APPROVE, "by id", question)
     assert (open_questions(state), A in rung(sandbox)) == ([], True)
+
+
+@BOTH_STYLES
+def test_question_about_a_new_price_says_what_was_wrong_with_the_last_answer(
+    journal: CallJournal, style: Style
+) -> None:
+    """The quote has gone by when the unreadable answer comes; the note names the new question."""
+    with Sandbox(quote_seconds=1) as sandbox:
+        graph = tool_node(build_tool(sandbox, journal, approval="interrupt"))
+        question = one_open(graph.invoke(tool_calls(A), THREAD))
+        again = one_open(resume(graph, UNREADABLE[0], style, question))
+        note = again.value["note"]
+        assert (again.id == question.id, again.id in note, question.id in note) == (
+            False,
+            True,
+            False,
+        )
+        assert signatures(sandbox) == []
