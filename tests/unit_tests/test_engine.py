@@ -154,6 +154,7 @@ def test_interrupt_of_the_waiting_thread_cancels_the_flow() -> None:
     script = """
 import asyncio, signal, os, sys, threading
 from langchain_oneshot_voice.engine import Engine
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
 engine, ended = Engine(), threading.Event()
 def waits_for_this_flow():
     frame = sys._current_frames()[threading.main_thread().ident]
