@@ -15,7 +15,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 
-from langchain_oneshot_voice.outcome import read_result
+from langchain_oneshot_voice.oneshot.results import read_result
 from langchain_oneshot_voice.sandbox import MAGIC_NUMBERS, CallScript, Sandbox
 from langchain_oneshot_voice.wording import text_for_model
 

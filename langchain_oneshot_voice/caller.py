@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig, ensure_config
 
@@ -38,7 +37,8 @@ from langchain_oneshot_voice.journal import (
 )
 from langchain_oneshot_voice.oneshot.client import OneShotClient, Timeouts
 from langchain_oneshot_voice.oneshot.environment import PRODUCTION_URL, Environment
-from langchain_oneshot_voice.oneshot.results import Pace, ResultFeed
+from langchain_oneshot_voice.oneshot.feed import Pace, ResultFeed
+from langchain_oneshot_voice.oneshot.transport import Transport, chosen_package
 from langchain_oneshot_voice.oneshot.wallet import Credential
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import OnProgress, ProgressTeller
@@ -52,9 +52,6 @@ log = logging.getLogger(__name__)
 
 _SETTLING = 120.0
 """Seconds that an outcome may take to be told after the call's longest duration."""
-
-_CONNECTIONS = httpx.Limits(max_connections=32, max_keepalive_connections=32)
-"""Connection limit for the whole process. The cost of httpx's pool grows with its square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,10 +327,12 @@ class VoiceCaller:
 
     async def _services(self, policy: CallPolicy) -> CallServices:
         """What calls are made with, shared by all calls of this process."""
-        http = await ENGINE.shared("http", lambda: httpx.AsyncClient(limits=_CONNECTIONS))
-        client = OneShotClient(self.environment, self._credential, http, timeouts=self._timeouts)
+        where, package = self.environment, chosen_package()
+        transport = await ENGINE.shared(("http", where, package), lambda: Transport(where, package))
+        client = OneShotClient(where, self._credential, transport, timeouts=self._timeouts)
         account = await client.address()
-        whose = ("feed", self.environment.base_url, account, type(self._credential), self._pace)
+        kind = type(self._credential)
+        whose = ("feed", where.base_url, package, account, kind, self._pace)
         return CallServices(
             client=client,
             feed=await ENGINE.shared(whose, lambda: ResultFeed(client, self._pace)),

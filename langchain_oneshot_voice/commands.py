@@ -20,7 +20,7 @@ from langchain_oneshot_voice.do_not_call import read_listed
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import CallJournal, CallRecord, JournalError
-from langchain_oneshot_voice.outcome import read_result
+from langchain_oneshot_voice.oneshot.results import read_result
 from langchain_oneshot_voice.schemas import mask_number
 from langchain_oneshot_voice.visible_text import plain
 from langchain_oneshot_voice.wording import text_for_model

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.journal import CallJournal, CallRecord, CallState
-from langchain_oneshot_voice.outcome import read_result
+from langchain_oneshot_voice.oneshot.results import read_result
 from langchain_oneshot_voice.schemas import AnsweredBy, mask_number
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 
 from langchain_oneshot_voice.calls.services import Patience
 from langchain_oneshot_voice.oneshot.client import Timeouts
-from langchain_oneshot_voice.oneshot.results import Pace
+from langchain_oneshot_voice.oneshot.feed import Pace
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.sandbox import Sandbox
 from langchain_oneshot_voice.sandbox.records import Exchange

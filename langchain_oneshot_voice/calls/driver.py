@@ -16,7 +16,7 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, assert_never
+from typing import assert_never
 
 import anyio
 import anyio.to_thread
@@ -42,8 +42,9 @@ from langchain_oneshot_voice.journal import (
     JournalUnavailableError,
     NewCall,
 )
-from langchain_oneshot_voice.oneshot.results import Job
-from langchain_oneshot_voice.outcome import was_answered
+from langchain_oneshot_voice.oneshot.answers import Job
+from langchain_oneshot_voice.oneshot.requests import request_body
+from langchain_oneshot_voice.oneshot.results import was_answered
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import ProgressTeller
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
@@ -336,7 +337,7 @@ class CallDriver:
         await self._teller.tell("placed", request_id=request_id)
 
         async def seen(job: Job) -> None:
-            if job["status"] not in {"completed", "failed"}:
+            if not job.is_final:
                 await self._teller.tell("in_progress")
 
         job = await self._services.feed.wait(request_id, self._wait, seen)
@@ -345,14 +346,14 @@ class CallDriver:
     async def _record_outcome(self, job: Job) -> None:
         """Record the outcome. A journal that fails now must not cost it."""
         run = self._run
-        result = result_of(replace(run.record, job=job))
+        result = result_of(replace(run.record, job=job.raw))
         try:
             await run.move(
-                "done", job=job, answered=was_answered(result), charged=result.cost.charged
+                "done", job=job.raw, answered=was_answered(result), charged=result.cost.charged
             )
         except JournalError as trouble:
             log.error("call %s ended, unrecorded: %s", run.name, trouble)  # noqa: TRY400
-        run.record = replace(run.record, state="done", job=job)
+        run.record = replace(run.record, state="done", job=job.raw)
         heard = hear_opt_out(result.transcript)
         if heard is not None:
             await record_opt_out(self._journal, run.call_key, heard)
@@ -426,7 +427,6 @@ class CallDriver:
         services, key = self._services, self._run.call_key
         # A key that is used again is another call to the service: an old receipt is not its own.
         goal = key if self._answers_for is None else secrets.token_hex(32)
-        body: dict[str, Any] = request.model_dump(exclude_none=True)
         return NewCall(
             call_key=key,
             account=services.account,
@@ -434,7 +434,7 @@ class CallDriver:
             base_url=services.client.environment.base_url,
             numbers=request.numbers,
             fingerprint=fingerprint(request),
-            request=body | {"decisionContext": {"goal": "voice_call", "goalId": goal}},
+            request=request_body(request, goal),
         )
 
     def _require_same(self, record: CallRecord, call: NewCall) -> None:

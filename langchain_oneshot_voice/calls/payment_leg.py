@@ -17,7 +17,7 @@ import anyio
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.calls import states as s
-from langchain_oneshot_voice.calls.price_leg import PriceLeg, goal_id, headers_for, stands
+from langchain_oneshot_voice.calls.price_leg import PriceLeg, goal_of, headers_for, stands
 from langchain_oneshot_voice.calls.results import quote_of
 from langchain_oneshot_voice.calls.run import Run
 from langchain_oneshot_voice.calls.services import CallServices
@@ -32,11 +32,8 @@ from langchain_oneshot_voice.journal import (
     SpendLimits,
 )
 from langchain_oneshot_voice.oneshot import payment
-from langchain_oneshot_voice.oneshot.client import (
-    Offer,
-    PlacementUnansweredError,
-    WeatherError,
-)
+from langchain_oneshot_voice.oneshot.client import Offer, PlacementUnansweredError
+from langchain_oneshot_voice.oneshot.transport import WeatherError
 from langchain_oneshot_voice.oneshot.wallet import SignedPayment, WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import ProgressTeller
@@ -155,7 +152,7 @@ class PaymentLeg:
             return s.Overtaken()
         record, asked, used, traceless = self._run.record, 0.0, False, False
         try:
-            found = await self._client.find_receipt(goal_id(record), _since(record))
+            found = await self._client.find_receipt(goal_of(record), _since(record))
             if found is not None:
                 await self._run.place(found)
                 return s.Accepted(found)

@@ -29,7 +29,9 @@ from langchain_oneshot_voice.engine import call_user
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import AskedQuestion, CallRecord
 from langchain_oneshot_voice.oneshot.answers import Placement
-from langchain_oneshot_voice.oneshot.client import Offer, WeatherError
+from langchain_oneshot_voice.oneshot.client import Offer
+from langchain_oneshot_voice.oneshot.requests import goal_in, headers_beside, request_body
+from langchain_oneshot_voice.oneshot.transport import WeatherError
 from langchain_oneshot_voice.policy import DISCLOSURE, CallPolicy
 from langchain_oneshot_voice.progress import ProgressTeller
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallQuote
@@ -84,9 +86,8 @@ class PriceLeg:
 
     async def load(self, request: VoiceCallInput) -> tuple[AskedQuestion, ...]:
         """Begin with a request, and with the questions that were asked about it before."""
-        context = {"decisionContext": self._run.record.request.get("decisionContext")}
         self.request = request
-        self.body = request.model_dump(exclude_none=True) | context
+        self.body = request_body(request, goal_of(self._run.record))
         if self._services.approval != "never":
             questions = await self._services.journal.questions(self._run.call_key)
             self._questions = list(questions)
@@ -269,21 +270,16 @@ class PriceLeg:
         return asked
 
 
+def goal_of(record: CallRecord) -> str:
+    """The name by which the service knows the call."""
+    return goal_in(record.request) or record.call_key
+
+
 def headers_for(record: CallRecord, policy: CallPolicy) -> dict[str, str]:
     """What goes along with both legs: our key, the cap, the account's approval."""
-    headers = {"Idempotency-Key": goal_id(record)}
-    if policy.max_cost_per_call is not None:
-        headers["X-Max-Cost-USDC"] = str(policy.max_cost_per_call)
-    if record.approval_id is not None:
-        headers["X-Approval-Id"] = record.approval_id
-    return headers
-
-
-def goal_id(record: CallRecord) -> str:
-    """The name by which the service knows the call; it is kept with the call's receipt."""
-    context = record.request.get("decisionContext")
-    goal = context.get("goalId") if isinstance(context, dict) else None
-    return goal if isinstance(goal, str) else record.call_key
+    return headers_beside(
+        goal_of(record), max_cost=policy.max_cost_per_call, approval_id=record.approval_id
+    )
 
 
 def stands(quote: VoiceCallQuote, now: float) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from langchain_oneshot_voice.call_states import STATES
 from langchain_oneshot_voice.journal import CallRecord
-from langchain_oneshot_voice.oneshot.answers import read_quote
-from langchain_oneshot_voice.outcome import read_result
+from langchain_oneshot_voice.oneshot.answers import quote_in
+from langchain_oneshot_voice.oneshot.results import read_result
 from langchain_oneshot_voice.schemas import CallCost, VoiceCallQuote, VoiceCallResult
 
 
 def quote_of(record: CallRecord) -> VoiceCallQuote | None:
     """The quote that the call was last offered."""
-    return read_quote(record.offer["body"]) if record.offer else None
+    return quote_in(record.offer) if record.offer else None
 
 
 def result_of(record: CallRecord) -> VoiceCallResult:

@@ -13,7 +13,7 @@ import anyio
 from langchain_oneshot_voice.approval import Approval
 from langchain_oneshot_voice.journal import CallJournal
 from langchain_oneshot_voice.oneshot.client import OneShotClient
-from langchain_oneshot_voice.oneshot.results import ResultFeed
+from langchain_oneshot_voice.oneshot.feed import ResultFeed
 from langchain_oneshot_voice.policy import CallPolicy
 
 

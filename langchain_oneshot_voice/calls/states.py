@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, assert_never
+from typing import assert_never
 
 from langchain_oneshot_voice.approval import Approve, Decision, Edit, Reject, Respond
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import AskedQuestion, CallRecord
-from langchain_oneshot_voice.oneshot.answers import Placement
+from langchain_oneshot_voice.oneshot.answers import Job, Placement
 from langchain_oneshot_voice.oneshot.client import Offer
 
 MOST_OFFERS = 10
@@ -123,7 +123,7 @@ class Placed:
 class Done:
     """The call has ended and has an outcome."""
 
-    job: dict[str, Any]
+    job: Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +334,7 @@ class TimeUp:
 class Ended:
     """The service says how the call ended."""
 
-    job: dict[str, Any]
+    job: Job
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,29 +1,37 @@
-"""What the service's answers mean: quotes, placements, receipts and refusals.
+"""What the service's answers mean: quotes, placements, jobs, receipts and refusals.
 
 Pure functions over parsed JSON. Lenient about what the service may change (unknown fields are
-kept, optional ones may be missing), strict about what money hangs on (a price is a finite,
-non-negative number or there is no quote).
+kept, optional ones may be missing), strict about what money hangs on (a price is a plain amount or
+there is no quote). Whatever the service says comes out on one line and of bounded length.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.errors import VoiceCallError
+from langchain_oneshot_voice.oneshot.reading import (
+    LONGEST_NAME,
+    excerpt,
+    fields,
+    items,
+    line,
+    lines,
+    moment,
+    money,
+    name,
+    read_json,
+    seconds,
+)
+from langchain_oneshot_voice.oneshot.transport import Reply
 from langchain_oneshot_voice.schemas import VoiceCallQuote
 
-_DEEPEST = 100
-"""Levels of nesting in an answer; more than any has, fewer than anything breaks at."""
-
-_JSON_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[\[\]{}]', re.DOTALL)
-"""A string, which may have brackets in it, or a bracket."""
+_FINAL = {"completed", "failed"}
+"""An unknown status is never final."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +42,24 @@ class Answer:
     headers: Mapping[str, str]
     body: dict[str, Any] | None
 
+    @classmethod
+    def of(cls, reply: Reply) -> Answer:
+        """What a reply says."""
+        try:
+            body = read_json(reply.body)
+        except ValueError:
+            body = None
+        return cls(reply.status, reply.headers, body if isinstance(body, dict) else None)
+
     @property
     def code(self) -> str | None:
-        """The word of a refusal, such as `budget_exceeded`."""
-        word = (self.body or {}).get("error")
-        return word if isinstance(word, str) and word else None
+        """The word of a refusal, such as `budget_exceeded`; no word is one with spaces in it."""
+        return name(fields(self.body).get("error"))
 
     @property
     def retry_after(self) -> float | None:
         """Seconds that the service asks to wait, where it does."""
-        try:
-            seconds = float(self.headers.get("retry-after", ""))
-        except ValueError:
-            return None
-        return seconds if 0 <= seconds < float("inf") else None
+        return seconds(self.headers.get("retry-after"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +71,40 @@ class Placement:
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A placed call, as the service tells how far it is."""
+
+    status: str
+    raw: dict[str, Any] = field(repr=False)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the call has ended."""
+        return self.status in _FINAL
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the call has ended, and its outcome is told as well."""
+        return self.status == "failed" or (
+            self.is_final and isinstance(self.raw.get("result"), dict)
+        )
+
+
+def read_job(body: object) -> Job | None:
+    """The job in an answer; `None` if there is none."""
+    status = fields(body).get("status")
+    return Job(status, dict(fields(body))) if isinstance(status, str) else None
+
+
 def read_quote(body: Mapping[str, Any] | None) -> VoiceCallQuote:
     """The quote in a 402 answer's body.
 
     Raises:
         PaymentTermsError: when it has no id or no readable price.
     """
-    context = (body or {}).get("context")
-    context = context if isinstance(context, dict) else {}
-    quote_id, total = text(context.get("quote_id")), money(context.get("total"))
+    context = fields(fields(body).get("context"))
+    quote_id, total = name(context.get("quote_id")), money(context.get("total"))
     if quote_id is None or total is None:
         raise wording.quote_unreadable("id" if quote_id is None else "readable price")
     return VoiceCallQuote(
@@ -78,46 +115,54 @@ def read_quote(body: Mapping[str, Any] | None) -> VoiceCallQuote:
         phone_registration_fee=money(context.get("phone_registration_fee")),
         estimated_minutes=money(context.get("estimated_duration_minutes")),
         complexity=money(context.get("complexity_score")),
-        numbers=texts(context.get("target_numbers")),
+        numbers=lines(context.get("target_numbers")),
         conference=context.get("conference_mode") is True,
-        objective_summary=text(context.get("objective_summary")),
-        talking_points=texts(context.get("talking_points")),
-        success_criteria=texts(context.get("success_criteria")),
+        objective_summary=line(context.get("objective_summary")),
+        talking_points=lines(context.get("talking_points")),
+        success_criteria=lines(context.get("success_criteria")),
         expires_at=moment(context.get("expires_at")),
         raw=dict(context),
     )
 
 
+def quote_in(offer: Mapping[str, Any]) -> VoiceCallQuote | None:
+    """The quote in an offer that was received before; see `Offer.source`."""
+    try:
+        return read_quote(fields(offer.get("body")))
+    except VoiceCallError:
+        return None
+
+
 def read_placement(answer: Answer) -> Placement | None:
     """The placement in a 2xx answer, or `None` when it names no call."""
-    body = answer.body or {}
+    body = fields(answer.body)
     inner = body.get("data")
     source = inner if isinstance(inner, dict) and "request_id" not in body else body
-    request_id = text(source.get("request_id"))
+    request_id = name(source.get("request_id"))
     if not 200 <= answer.status < 300 or request_id is None:  # noqa: PLR2004
         return None
-    return Placement(request_id, text(source.get("receipt_id")), dict(source))
+    return Placement(request_id, name(source.get("receipt_id")), dict(source))
 
 
 def receipt_for(body: Mapping[str, Any], call_key: str) -> Placement | None:
     """The call that carries our key among a page of receipts, wherever its metadata keeps it."""
-    receipts = body.get("receipts")
-    for receipt in receipts if isinstance(receipts, list) else []:
-        if not isinstance(receipt, dict) or call_key not in json.dumps(receipt):
+    for receipt in map(fields, items(body.get("receipts"))):
+        if call_key not in json.dumps(receipt):
             continue
-        request_id = text(receipt.get("job_id")) or text(receipt.get("request_id"))
+        request_id = name(receipt.get("job_id")) or name(receipt.get("request_id"))
         if request_id is not None:
-            return Placement(request_id, text(receipt.get("receipt_id")), receipt)
+            return Placement(request_id, name(receipt.get("receipt_id")), dict(receipt))
     return None
 
 
 def refusal(answer: Answer) -> VoiceCallError:
     """The error that an answer is. It is for answers before payment, and for refused payments."""
     code = answer.code or f"http_{answer.status}"
-    said = text((answer.body or {}).get("message"))
+    body = fields(answer.body)
+    said = line(body.get("message"))
     make = _REFUSALS.get(code)
     if make is not None:
-        return make(answer.body or {}, code, said)
+        return make(body, code, said)
     if answer.status == 429:  # noqa: PLR2004
         return wording.rate_limited(answer.retry_after)
     if answer.status >= 500 or answer.body is None:  # noqa: PLR2004
@@ -127,71 +172,16 @@ def refusal(answer: Answer) -> VoiceCallError:
     return wording.refused_by_service(code, said)
 
 
-def read_json(raw: str | bytes) -> object:
-    """Parse what came over the wire, however hostile.
-
-    The depth is checked here because Python's own check is not to be relied on: a library that
-    raises the recursion limit (signing libraries do) turns deep nesting into a crash.
-
-    Raises:
-        ValueError: when it is not JSON, or nested too deeply to be an answer.
-    """
-    written = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw
-    depth = 0
-    for token in _JSON_TOKEN.finditer(written):
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
-        if depth > _DEEPEST:
-            raise ValueError("nested too deeply")
-    return json.loads(written)
-
-
-def money(value: object) -> Decimal | None:
-    """A finite, non-negative amount from a string or a number, else `None`."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        return None
-    try:
-        amount = Decimal(str(value).strip().removeprefix("$"))
-    except (InvalidOperation, ValueError):  # no number, or an int too long to be spelled out
-        return None
-    return amount if amount.is_finite() and 0 <= amount < Decimal(10**9) else None
-
-
-def text(value: object) -> str | None:
-    """A non-empty string, else `None`."""
-    return value if isinstance(value, str) and value.strip() else None
-
-
-def texts(value: object) -> tuple[str, ...]:
-    """The strings of a list, or a lone string; anything else is none at all."""
-    if isinstance(value, str):
-        return (value,) if value.strip() else ()
-    return tuple(v for v in value if text(v)) if isinstance(value, list) else ()
-
-
-def moment(value: object) -> datetime | None:
-    """An aware time from ISO 8601 or epoch seconds, else `None`."""
-    try:
-        if isinstance(value, str):
-            read = datetime.fromisoformat(value)
-            return read if read.tzinfo else read.replace(tzinfo=UTC)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
-    return None
-
-
 def _invalid(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    return wording.request_not_accepted(code, said, body.get("details"))
+    return wording.request_not_accepted(code, said, excerpt(body.get("details")))
 
 
 def _blocked(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    categories = body.get("categories")
-    return wording.content_blocked(code, said, texts(categories), categories)
+    return wording.content_blocked(code, said, lines(body.get("categories")))
 
 
 def _emergency(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    return wording.emergency_number_blocked(code, said, body.get("blocked_number"))
+    return wording.emergency_number_blocked(code, said, line(body.get("blocked_number")))
 
 
 def _dearer(_: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
@@ -199,29 +189,29 @@ def _dearer(_: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError
 
 
 def _credential(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    return wording.credential_not_accepted(code, said, text(body.get("reason")))
+    return wording.credential_not_accepted(code, said, line(body.get("reason"), LONGEST_NAME))
 
 
 def _payment(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    names = ("reason", "expected", "received", "payment_attempt_id")
-    details = {name: body.get(name) for name in names}
-    return wording.payment_not_taken(code, said, text(body.get("reason")), details)
+    keys = ("reason", "expected", "received", "payment_attempt_id")
+    details = {key: excerpt(body.get(key)) for key in keys}
+    return wording.payment_not_taken(code, said, line(body.get("reason"), LONGEST_NAME), details)
 
 
 def _credits(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    names = ("required_usdc", "credits_balance", "shortfall_usdc")
+    keys = ("required_usdc", "credits_balance", "shortfall_usdc")
     required, balance = money(body.get("required_usdc")), money(body.get("credits_balance"))
-    details = {name: body.get(name) for name in names}
+    details = {key: excerpt(body.get(key)) for key in keys}
     return wording.credits_too_low(code, said, required, balance, details)
 
 
 def _budget(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    budget = body.get("budget")
-    budget = budget if isinstance(budget, dict) else {}
+    budget = fields(body.get("budget"))
     return wording.account_budget_exceeded(
         code,
         said,
-        budget,
+        excerpt(budget),
+        which=line(budget.get("reason")),
         cap=money(budget.get("cap")),
         spent=money(budget.get("spent")),
         resets_at=moment(budget.get("resets_at")),
@@ -229,12 +219,13 @@ def _budget(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallEr
 
 
 def _approval(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    details = {"approval_id": body.get("approval_id"), "approval": body.get("approval")}
+    keys = ("approval_id", "approval")
+    details = {key: excerpt(body.get(key)) for key in keys}
     return wording.held_by_account(code, said, details)
 
 
 def _denied(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    return wording.denied_by_account(code, said, body.get("rule"))
+    return wording.denied_by_account(code, said, excerpt(body.get("rule")))
 
 
 _REFUSALS = {

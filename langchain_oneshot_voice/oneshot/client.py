@@ -11,18 +11,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote as url_quote
 
 import anyio
 import anyio.to_thread
-import httpx
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
-    retry_if_exception_type,
+    retry_if_exception,
     stop_after_attempt,
     wait_random_exponential,
 )
@@ -30,8 +29,15 @@ from tenacity import (
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.oneshot import answers, payment
-from langchain_oneshot_voice.oneshot.answers import Answer, Placement
+from langchain_oneshot_voice.oneshot.answers import Answer, Job, Placement
 from langchain_oneshot_voice.oneshot.environment import Environment
+from langchain_oneshot_voice.oneshot.reading import fields, line, name
+from langchain_oneshot_voice.oneshot.transport import (
+    Limits,
+    OverBoundsError,
+    Transport,
+    WeatherError,
+)
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, Scope, WalletKey
 from langchain_oneshot_voice.schemas import VoiceCallQuote
 
@@ -40,6 +46,9 @@ log = logging.getLogger(__name__)
 _CALL_ROUTE = "/v1/tools/voice/call"
 _RECEIPTS_PAGE = 100
 _LONGEST_PAUSE = 30.0
+_PAID_BODY_SECONDS = 60.0
+"""Seconds for the rest of the answer to a payment, once it has begun: it is worth waiting for."""
+
 _NOT_NOW = {408, 425, 429}
 """Timed out, too early, too many: said of the moment, not of the request."""
 _CURED_BY_A_NEW_PROOF = {"expired", "already_used"}
@@ -47,7 +56,7 @@ _CURED_BY_A_NEW_PROOF = {"expired", "already_used"}
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds to wait for an answer, by what is asked. Connecting has a limit of its own."""
+    """Seconds until an answer begins, by what is asked. Connecting has a limit of its own."""
 
     connect: float = 10
     quote: float = 90
@@ -77,25 +86,9 @@ class Offer:
         Raises:
             PaymentTermsError: when either can't be read.
         """
-        body, header = source["body"] or {}, source["header"]
+        body, header = fields(source["body"]), source["header"]
         quoted = answers.read_quote(body)
         return cls(quoted, payment.read_required(header, body) if signs else None, dict(source))
-
-
-class WeatherError(Exception):
-    """No answer that says anything: a dropped connection, a proxy's page, a 5xx, a 429.
-
-    Attributes:
-        why: what was seen, in a few words.
-        retry_after: seconds that the service asks to wait, where it does.
-        unsent: the request surely never reached the service.
-    """
-
-    def __init__(self, why: str, *, retry_after: float | None = None, unsent: bool = False) -> None:
-        super().__init__(why)
-        self.why = why
-        self.retry_after = retry_after
-        self.unsent = unsent
 
 
 class PlacementUnansweredError(WeatherError):
@@ -113,7 +106,7 @@ class OneShotClient:
     Args:
         environment: where the service is.
         credential: who pays.
-        http: the process's pool of connections; not closed from here.
+        transport: the connections to the service; not closed from here.
         timeouts: how long to wait for answers.
         attempts: how often a safe request is tried in all.
     """
@@ -122,14 +115,14 @@ class OneShotClient:
         self,
         environment: Environment,
         credential: Credential,
-        http: httpx.AsyncClient,
+        transport: Transport,
         *,
         timeouts: Timeouts = Timeouts(),
         attempts: int = 4,
     ) -> None:
         self.environment = environment
         self.credential = credential
-        self._http = http
+        self._transport = transport
         self._timeouts = timeouts
         self._attempts = attempts
         self._address: str | None = None
@@ -167,7 +160,7 @@ class OneShotClient:
 
         async def ask() -> Answer:
             return await self._proved(
-                "POST", _CALL_ROUTE, "write", self._timeouts.quote, json=body, headers=headers
+                "POST", _CALL_ROUTE, "write", self._timeouts.quote, body=body, headers=headers
             )
 
         answer = await self._retried(ask)
@@ -220,7 +213,8 @@ class OneShotClient:
                 _CALL_ROUTE,
                 None if proved else "write",
                 self._timeouts.place,
-                json=body,
+                _PAID_BODY_SECONDS,
+                body=body,
                 headers=extra,
             )
         except WeatherError as weather:
@@ -240,7 +234,7 @@ class OneShotClient:
             )
         raise answers.refusal(answer)
 
-    async def job(self, request_id: str) -> dict[str, Any]:
+    async def job(self, request_id: str) -> Job:
         """The state of a placed call, as the service tells it. Asked once.
 
         Raises:
@@ -249,12 +243,12 @@ class OneShotClient:
         """
         path = f"/v1/requests/{url_quote(request_id, safe='')}"
         answer = await self._proved("GET", path, "read", self._timeouts.read)
-        body = answer.body
-        if answer.status != 200 or body is None or not isinstance(body.get("status"), str):  # noqa: PLR2004
+        job = answers.read_job(answer.body)
+        if answer.status != 200 or job is None:  # noqa: PLR2004
             raise WeatherError(
                 f"HTTP {answer.status} while waiting", retry_after=answer.retry_after
             )
-        return body
+        return job
 
     async def find_receipt(self, call_key: str, since: float) -> Placement | None:
         """Look for a call of ours among the receipts, by its key.
@@ -273,7 +267,7 @@ class OneShotClient:
         query = {"since": start.replace("+00:00", "Z"), "limit": str(_RECEIPTS_PAGE)}
         for asked in (query, {}):  # should the service not take the query, its own page will do
             answer = await self._proved(
-                "GET", "/v1/analytics/receipts", "read", self._timeouts.read, params=asked
+                "GET", "/v1/analytics/receipts", "read", self._timeouts.read, query=asked
             )
             if answer.status != 400:  # noqa: PLR2004
                 break
@@ -295,10 +289,9 @@ class OneShotClient:
         """
         path = f"/v1/approvals/{url_quote(approval_id, safe='')}"
         answer = await self._proved("GET", path, "read", self._timeouts.read)
-        body = answer.body or {}
-        inner = body.get("data")
-        status = (inner if isinstance(inner, dict) else body).get("status")
-        if answer.status != 200 or not isinstance(status, str):  # noqa: PLR2004
+        body = fields(answer.body)
+        status = line((fields(body.get("data")) or body).get("status"))
+        if answer.status != 200 or status is None:  # noqa: PLR2004
             raise WeatherError(f"HTTP {answer.status} for an approval")
         return status
 
@@ -321,8 +314,7 @@ class OneShotClient:
             )
 
         body = _require_object(await self._retried(ask))
-        data = body.get("data")
-        address = answers.text((data if isinstance(data, dict) else {}).get("wallet_address"))
+        address = name(fields(body.get("data")).get("wallet_address"))
         if address is None:
             raise wording.token_without_wallet()
         return address
@@ -332,18 +324,19 @@ class OneShotClient:
         method: str,
         path: str,
         scope: Scope | None,
-        timeout: float,  # noqa: ASYNC109 - httpx keeps the time, per phase
+        begin: float,
+        rest: float | None = None,
         *,
         headers: Mapping[str, str] | None = None,
-        **rest: Any,  # noqa: ANN401 - passed on to httpx
+        **more: Any,  # noqa: ANN401 - passed on to the transport
     ) -> Answer:
         """Send with a fresh proof; sign anew, once, when the service says that cures it."""
         for first in (True, False):
             who = {"X-Agent-ID": await self.address()} if scope is None else await self.proof(scope)
             answer = await self._send(
-                method, path, timeout, headers=dict(headers or {}) | who, **rest
+                method, path, begin, rest, headers=dict(headers or {}) | who, **more
             )
-            reason = (answer.body or {}).get("reason")
+            reason = name(fields(answer.body).get("reason"))
             curable = answer.code == "invalid_proof" and reason in _CURED_BY_A_NEW_PROOF
             if scope is None or not curable:
                 break
@@ -355,24 +348,16 @@ class OneShotClient:
         self,
         method: str,
         path: str,
-        timeout: float,  # noqa: ASYNC109 - httpx keeps the time, per phase
-        **rest: Any,  # noqa: ANN401 - passed on to httpx
+        begin: float,
+        rest: float | None = None,
+        **more: Any,  # noqa: ANN401 - passed on to the transport
     ) -> Answer:
         """One request, one answer; any trouble on the way is a `WeatherError`."""
-        phases = httpx.Timeout(timeout, connect=self._timeouts.connect, pool=None)
-        url = self.environment.base_url + path
-        try:
-            got = await self._http.request(method, url, timeout=phases, **rest)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise WeatherError(f"no connection ({type(error).__name__})", unsent=True) from None
-        except httpx.HTTPError as error:
-            raise WeatherError(f"no answer ({type(error).__name__})") from None
-        try:
-            body = answers.read_json(got.content)
-        except ValueError:
-            body = None
-        log.debug("%s %s -> %s", method, path.partition("?")[0], got.status_code)
-        return Answer(got.status_code, got.headers, body if isinstance(body, dict) else None)
+        limits = Limits(self._timeouts.connect, begin)
+        limits = limits if rest is None else replace(limits, body=rest)
+        reply = await self._transport.exchange(method, path, limits, **more)
+        log.debug("%s %s -> %s", method, path.partition("?")[0], reply.status)
+        return Answer.of(reply)
 
     async def _retried(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """Ask until there is an answer that says something. For what is safe to repeat only."""
@@ -386,7 +371,7 @@ class OneShotClient:
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self._attempts),
             wait=_pause,
-            retry=retry_if_exception_type(WeatherError),
+            retry=retry_if_exception(_may_pass),
             reraise=True,
         )
         try:
@@ -401,6 +386,11 @@ class _WeatherAnswerError(WeatherError):
     def __init__(self, answer: Answer) -> None:
         super().__init__(f"HTTP {answer.status}", retry_after=answer.retry_after)
         self.answer = answer
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the same request may get an answer later."""
+    return isinstance(error, WeatherError) and not isinstance(error, OverBoundsError)
 
 
 def _is_weather(answer: Answer) -> bool:

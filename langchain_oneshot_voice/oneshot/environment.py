@@ -45,6 +45,11 @@ class Environment:
     base_url: str
     chain: Chain
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the service is on this machine."""
+        return _is_loopback(urlsplit(self.base_url).hostname or "")
+
     @classmethod
     def at(cls, base_url: str) -> Environment:
         """The environment behind a base URL.

@@ -12,14 +12,15 @@ import base64
 import json
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, cast
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.errors import PaymentTermsError
-from langchain_oneshot_voice.oneshot.answers import read_json
 from langchain_oneshot_voice.oneshot.environment import Chain
+from langchain_oneshot_voice.oneshot.reading import fields, read_json
 from langchain_oneshot_voice.schemas import VoiceCallQuote
 
 USDC_UNIT = Decimal(1_000_000)
@@ -61,7 +62,7 @@ class PaymentRequired:
     accepts: tuple[dict[str, Any], ...]
     resource: Any
     extensions: Any
-    requested: dict[str, Any]
+    requested: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class Authorization:
         }
 
 
-def read_required(header: str | None, body: dict[str, Any]) -> PaymentRequired:
+def read_required(header: str | None, body: Mapping[str, Any]) -> PaymentRequired:
     """Read the payment part of a 402 answer.
 
     Args:
@@ -143,12 +144,11 @@ def read_required(header: str | None, body: dict[str, Any]) -> PaymentRequired:
         or not all(isinstance(a, dict) for a in accepts)
     ):
         raise _refused("no_entry")
-    requested = body.get("payment_request")
     return PaymentRequired(
         accepts=tuple(accepts),
         resource=terms.get("resource"),
         extensions=terms.get("extensions"),
-        requested=requested if isinstance(requested, dict) else {},
+        requested=fields(body.get("payment_request")),
     )
 
 
@@ -244,11 +244,10 @@ def is_signed(header: str) -> bool:
 
 
 def _faults(
-    accepted: dict[str, Any], requested: dict[str, Any], quote: VoiceCallQuote, chain: Chain
+    accepted: dict[str, Any], requested: Mapping[str, Any], quote: VoiceCallQuote, chain: Chain
 ) -> list[str]:
     """Everything that is wrong with one entry. A missing term is a wrong one."""
-    extra = accepted.get("extra")
-    extra = extra if isinstance(extra, dict) else {}
+    extra = fields(accepted.get("extra"))
     pay_to, amount = accepted.get("payTo"), accepted.get("amount")
     seconds = accepted.get("maxTimeoutSeconds")
     checks: dict[wording.TermsFault, bool] = {

@@ -1,261 +1,208 @@
-"""ResultFeed: waiting for the outcomes of placed calls.
+"""From the service's job to a `VoiceCallResult`.
 
-One WebSocket serves every waiting call of a wallet; polling stands behind it. The socket is only
-ever a faster way to hear: when it is refused, silent or closed, each call polls for itself, with
-backoff and jitter. While waiting nothing but a finished job ends the wait: a 429, a 5xx, a 404, a
-proxy's page, broken JSON or a dropped connection is weather, and the next look may be better.
+Reading is tolerant: an unknown word becomes `unknown`, with the raw kept; nothing in a job can make
+it fail, and only a clear word of success makes a call a success. What a model reads of a result is
+in `wording/results.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
-import logging
-import random
-import time
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
 
-import anyio
+from langchain_oneshot_voice import wording
+from langchain_oneshot_voice.oneshot.reading import (
+    LONGEST_LINE,
+    LONGEST_NAME,
+    fields,
+    line,
+    money,
+    name,
+    text,
+)
+from langchain_oneshot_voice.oneshot.transcript import read_transcript
+from langchain_oneshot_voice.schemas import (
+    AnsweredBy,
+    CallCost,
+    CallStatus,
+    CallSuccess,
+    VoiceCallQuote,
+    VoiceCallResult,
+)
 
-from langchain_oneshot_voice.oneshot.answers import read_json
-from langchain_oneshot_voice.oneshot.client import OneShotClient, WeatherError
-from langchain_oneshot_voice.oneshot.wallet import AccessToken
+_ANSWERED_BY: dict[str, AnsweredBy] = {
+    "reached_person": "person",
+    "refused": "person",
+    "wrong_number": "person",
+    "voicemail_left": "voicemail",
+    "phone_menu_dead_end": "phone_menu",
+    "no_answer": "nobody",
+}
+_CAME_TO_NOTHING = {"no_answer", "refused", "phone_menu_dead_end", "wrong_number"}
 
-if TYPE_CHECKING:
-    from websockets.asyncio.client import ClientConnection
-    from websockets.asyncio.client import connect as connect_type
+_SUCCESS = {"pass", "passed", "success", "successful", "succeeded", "true", "yes"}
+_FAILURE = {"fail", "failed", "failure", "unsuccessful", "false", "no"}
 
-log = logging.getLogger(__name__)
+_DOUBT = frozenset(
+    re.findall(
+        r"\w+",
+        "not cannot t unable but however partial partially although though except unless if maybe"
+        " perhaps possibly almost nearly would unclear unsure unknown never nobody nothing none"
+        " criteria criterion rate score chance probability",
+    )
+)
+"""Words beside which a word of success is not a clear one. `t` is what is left of `couldn't`."""
 
+_CLOCK = re.compile(r"(?:(\d{1,2}):)?(\d{1,3}):(\d{2})", re.ASCII)
+_SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(?:s|sec|seconds?)", re.IGNORECASE | re.ASCII)
 
-class _HeaderlessLog(logging.LoggerAdapter[logging.Logger]):
-    """A log for the socket that is never at DEBUG: there it writes every header, a token's too."""
+_WEB_ADDRESS = re.compile(r"https?://[!-~]{1,1990}", re.ASCII)
 
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the base class's name
-        return level > logging.DEBUG and super().isEnabledFor(level)
-
-
-Job = dict[str, Any]
-
-_FINAL = {"completed", "failed"}
-"""An unknown status is never final."""
-
-_LARGEST_MESSAGE = 16 * 2**20
-_SHORTEST_REST = 1.0
-_LONGEST_REST = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How often to look, in seconds."""
-
-    first: float = 1.5
-    """Before the first poll of a call that has no socket to hear from."""
-    slowest: float = 5.0
-    """Between polls, once they have backed off."""
-    silence: float = 15.0
-    """How long an open socket may say nothing of a call before the call is polled all the same."""
-    settle: float = 3.0
-    """Like `silence`, for a call's first news: it may have ended before the socket knew of it."""
-    open: float = 10.0
-    """How long opening the socket may take."""
-
-
-@dataclass(eq=False, slots=True)
-class _Waiter:
-    news: anyio.Event = field(default_factory=anyio.Event)
-    job: Job | None = None
-    heard: float = field(default_factory=time.monotonic)
-    """When anything was last learned of the call."""
-    settled: bool = False
-    """Whether the socket has said anything of the call yet."""
-
-    def hear(self, job: Job) -> None:
-        self.heard = time.monotonic()
-        self.job = job
-        self.news.set()
+_UNANSWERED = ("busy", "no-answer", "no_answer", "did-not-answer")
+"""Parts of an `ended_reason` that say that nobody picked up."""
 
 
-class ResultFeed:
-    """Outcomes of one wallet's calls. Lives on one event loop, shared by all who wait there.
+def read_result(
+    job: Mapping[str, Any],
+    *,
+    request_id: str | None,
+    call_key: str | None = None,
+    quote: VoiceCallQuote | None = None,
+    placement: Mapping[str, Any] | None = None,
+    on_record: CallStatus | None = None,
+) -> VoiceCallResult:
+    """The result in a job, whatever state the job is in.
 
     Args:
-        client: whose calls; it also does the polling.
-        pace: how often to look.
+        job: the service's answer about a placed call.
+        request_id: the id it was placed under.
+        call_key: the identity of the call on our side.
+        quote: what it was quoted at.
+        placement: what the service answered when it accepted the call.
+        on_record: how far the call is on record, where there is no job that says it.
     """
-
-    def __init__(self, client: OneShotClient, pace: Pace = Pace()) -> None:
-        self._client = client
-        self._pace = pace
-        self._waiters: dict[str, list[_Waiter]] = {}
-        self._socket: ClientConnection | None = None
-        self._listening: asyncio.Task[None] | None = None
-
-    async def wait(
-        self, request_id: str, seconds: float, seen: Callable[[Job], Awaitable[None]] | None = None
-    ) -> Job | None:
-        """Wait until a call has ended.
-
-        Args:
-            request_id: the placed call.
-            seconds: how long to wait at the longest.
-            seen: called with every state of the job that is learned on the way.
-
-        Returns:
-            The finished job (`completed` or `failed`) as the service tells it; `None` when the
-            time ran out first.
-        """
-        waiter = _Waiter()
-        self._waiters.setdefault(request_id, []).append(waiter)
-        try:
-            await self._subscribe([request_id])
-            with anyio.move_on_after(seconds):
-                return await self._watch(request_id, waiter, seen)
-            return None
-        finally:
-            remaining = self._waiters[request_id]
-            remaining.remove(waiter)
-            if not remaining:
-                del self._waiters[request_id]
-            if not self._waiters:
-                self._hang_up()
-
-    async def aclose(self) -> None:
-        """End the socket; calls that still wait go on polling."""
-        listening = self._listening
-        self._hang_up()
-        if listening is not None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await listening
-
-    async def _watch(
-        self, request_id: str, waiter: _Waiter, seen: Callable[[Job], Awaitable[None]] | None
-    ) -> Job:
-        polls = 0
-        asked_to_wait = 0.0
-        while True:
-            rest = max(self._rest(waiter, polls), asked_to_wait)
-            with anyio.move_on_after(rest):
-                await waiter.news.wait()
-            pushed, waiter.job, waiter.news = waiter.job, None, anyio.Event()
-            if pushed is not None:
-                if seen is not None:
-                    await seen(pushed)
-                if not _is_final(pushed):
-                    continue
-                if pushed["status"] == "failed" or isinstance(pushed.get("result"), dict):
-                    return pushed
-            polls += 1
-            asked_to_wait = 0.0
-            try:
-                job = await self._client.job(request_id)
-            except WeatherError as weather:
-                log.info("still waiting for call %s: %s", request_id, weather.why)
-                asked_to_wait = min(weather.retry_after or 0.0, _LONGEST_REST)
-                continue
-            waiter.heard = time.monotonic()
-            if seen is not None:
-                await seen(job)
-            if _is_final(job):
-                return job
-
-    def _rest(self, waiter: _Waiter, polls: int) -> float:
-        """Seconds until the next poll, should the socket say nothing before."""
-        backoff = min(self._pace.first * 1.5 ** min(polls, 20), self._pace.slowest)
-        rest = backoff * random.uniform(0.7, 1.3)  # noqa: S311 - jitter, not a secret
-        if self._socket is None:
-            return rest
-        patience = self._pace.silence if waiter.settled or polls else self._pace.settle
-        return max(waiter.heard + patience - time.monotonic(), rest)
-
-    async def _subscribe(self, request_ids: Iterable[str]) -> None:
-        if self._listening is None or self._listening.done():
-            self._listening = asyncio.create_task(self._listen(), name="oneshot-voice-results")
-            return
-        if self._socket is not None:
-            await self._send_subscription(self._socket, request_ids)
-
-    def _hang_up(self) -> None:
-        """Let go of the socket; whoever waits next opens another."""
-        if self._listening is not None:
-            self._listening.cancel()
-        self._listening = self._socket = None
-
-    async def _send_subscription(
-        self, socket: ClientConnection, request_ids: Iterable[str]
-    ) -> None:
-        from websockets.exceptions import ConnectionClosed  # noqa: PLC0415
-
-        with contextlib.suppress(
-            ConnectionClosed
-        ):  # the listener subscribes to all when it is back
-            await socket.send(json.dumps({"subscribe": list(request_ids)}))
-
-    async def _listen(self) -> None:
-        """Keep a socket open for as long as anyone waits."""
-        from websockets.asyncio.client import connect  # noqa: PLC0415 - slow to import
-        from websockets.exceptions import WebSocketException  # noqa: PLC0415
-
-        rest = _SHORTEST_REST
-        while self._waiters:
-            try:
-                url, headers = await self._address()
-                async with _without_redirects(connect)(
-                    url,
-                    additional_headers=headers,
-                    logger=_HeaderlessLog(log, {}),
-                    open_timeout=self._pace.open,
-                    max_size=_LARGEST_MESSAGE,
-                    close_timeout=1,
-                ) as socket:
-                    self._socket = socket
-                    await self._send_subscription(socket, tuple(self._waiters))
-                    async for message in socket:
-                        rest = _SHORTEST_REST
-                        self._dispatch(message)
-            except (OSError, WebSocketException, WeatherError) as trouble:
-                log.info("result socket: %s; polling meanwhile", type(trouble).__name__)
-            finally:
-                if self._listening is asyncio.current_task():
-                    self._socket = None
-            await asyncio.sleep(rest * random.uniform(0.7, 1.3))  # noqa: S311 - jitter
-            rest = min(rest * 2, _LONGEST_REST)
-
-    async def _address(self) -> tuple[str, dict[str, str]]:
-        base = self._client.environment.base_url
-        scheme, _, rest = base.partition("://")
-        wallet = urlencode({"wallet": await self._client.address()})
-        url = f"{'wss' if scheme == 'https' else 'ws'}://{rest}/v1/requests/subscribe?{wallet}"
-        bearer = self._client.credential
-        return url, bearer.bearer() if isinstance(bearer, AccessToken) else {}
-
-    def _dispatch(self, message: str | bytes) -> None:
-        """Hand one message to whoever waits for it. What can't be read is not news."""
-        try:
-            job = read_json(message)
-        except ValueError:
-            return
-        if not isinstance(job, dict) or not isinstance(job.get("status"), str):
-            return
-        request_id = job.get("request_id")
-        for waiter in self._waiters.get(request_id, ()) if isinstance(request_id, str) else ():
-            waiter.settled = True
-            waiter.hear(job)
+    result = fields(job.get("result"))
+    status = on_record or _status(job.get("status"))
+    outcome = line(result.get("outcome"), LONGEST_NAME)
+    structured = fields(result.get("structured_data"))
+    ended_reason = line(result.get("ended_reason"), LONGEST_NAME)
+    answered_by = _answered_by(outcome, ended_reason)
+    evaluation = result.get("success_evaluation")
+    numbers = quote.numbers if quote else ()
+    return VoiceCallResult(
+        request_id=request_id,
+        call_status=status,
+        call_successful=_success(status, outcome, answered_by, evaluation),
+        answered_by=answered_by,
+        outcome=outcome,
+        ended_reason=ended_reason,
+        summary=text(result.get("summary")) or line(job.get("error")),
+        transcript=tuple(read_transcript(result.get("transcript"), numbers)),
+        structured_data=dict(structured),
+        contradiction=_contradiction(
+            status, outcome, answered_by, structured, _evaluated(evaluation)
+        ),
+        recording_url=_address(result.get("recording_url")),
+        duration_seconds=_duration(result.get("duration_seconds")),
+        cost=CallCost(
+            quoted=quote.total if quote else None,
+            charged=money(result.get("cost")),
+            credit_issued=money(result.get("credit_issued")),
+        ),
+        receipt_id=name(result.get("receipt_id"))
+        or name(job.get("receipt_id"))
+        or name(fields(placement).get("receipt_id")),
+        quote=quote,
+        call_key=call_key,
+        error_code=line(job.get("error_code"), LONGEST_NAME),
+        raw=dict(job),
+    )
 
 
-def _without_redirects(connect: type[connect_type]) -> type[connect_type]:
-    """A redirect would take the wallet's address, or the token, to another host."""
-
-    class Straight(connect):  # type: ignore[valid-type, misc]
-        def process_redirect(self, exc: Exception) -> Exception | str:
-            return exc
-
-    return Straight
+def was_answered(result: VoiceCallResult) -> bool:
+    """Whether somebody or something picked up, so that calling again would be calling twice."""
+    if result.call_status == "failed":
+        return result.answered_by not in {"nobody", "unknown"} or bool(result.transcript)
+    return result.answered_by != "nobody"
 
 
-def _is_final(job: Job) -> bool:
-    return job.get("status") in _FINAL
+def _answered_by(outcome: str | None, ended_reason: str | None) -> AnsweredBy:
+    """Who picked up: by the outcome, else nobody where the line was busy or not answered."""
+    if outcome in _ANSWERED_BY:
+        return _ANSWERED_BY[outcome]
+    reason = (ended_reason or "").lower()
+    return "nobody" if any(part in reason for part in _UNANSWERED) else "unknown"
+
+
+def _came_to_nothing(outcome: str | None, answered_by: AnsweredBy) -> bool:
+    return outcome in _CAME_TO_NOTHING or answered_by == "nobody"
+
+
+def _status(word: object) -> CallStatus:
+    if word == "completed":
+        return "completed"
+    return "failed" if word == "failed" else "in_progress"
+
+
+def _success(
+    status: CallStatus, outcome: str | None, answered_by: AnsweredBy, evaluation: object
+) -> CallSuccess:
+    if status not in {"completed", "failed"}:
+        return "unknown"
+    if status == "failed":
+        return "failure"
+    said = _evaluated(evaluation)
+    if _came_to_nothing(outcome, answered_by):
+        return "unknown" if said == "success" else "failure"  # the two contradict each other
+    return said
+
+
+def _evaluated(evaluation: object) -> CallSuccess:
+    """`True`, `pass`, `Success: the table is booked` and the like; anything unclear is unknown."""
+    if isinstance(evaluation, bool):
+        return "success" if evaluation else "failure"
+    if isinstance(evaluation, str) and len(evaluation) > LONGEST_LINE:
+        return "unknown"  # the doubt may be in what is not looked at
+    said = line(evaluation) or ""
+    words = re.findall(r"[a-z]+", said.lower())
+    first = words[0] if words else ""
+    if first in _FAILURE:
+        return "failure"
+    doubted = (_DOUBT | _FAILURE) & set(words) or "?" in said
+    return "success" if first in _SUCCESS and not doubted else "unknown"
+
+
+def _contradiction(
+    status: CallStatus,
+    outcome: str | None,
+    answered_by: AnsweredBy,
+    structured: Mapping[str, Any],
+    said: CallSuccess,
+) -> str | None:
+    """Where the service's own words on one call do not go together."""
+    if said != "success" or status == "in_progress":
+        return None
+    if status == "failed":
+        return wording.conflict("failed_yet_success")
+    if _came_to_nothing(outcome, answered_by):
+        return wording.conflict("nobody_yet_success")
+    if structured.get("objective_met") is False:
+        return wording.conflict("not_met_yet_success")
+    return None
+
+
+def _address(value: object) -> str | None:
+    """A web address; `None` for anything that is no such address."""
+    return value if isinstance(value, str) and _WEB_ADDRESS.fullmatch(value) else None
+
+
+def _duration(value: object) -> Decimal | None:
+    """Seconds, from a number, `"94"`, `"94 s"` or `"1:34"`."""
+    spelled = value[:LONGEST_NAME].strip() if isinstance(value, str) else ""
+    if clock := _CLOCK.fullmatch(spelled):
+        hours, minutes, seconds = (int(part or 0) for part in clock.groups())
+        return Decimal(hours * 3600 + minutes * 60 + seconds)
+    unit = _SECONDS.fullmatch(spelled)
+    return money(unit[1] if unit else value)

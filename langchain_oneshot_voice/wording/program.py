@@ -101,6 +101,22 @@ def no_credential() -> ConfigurationError:
     )
 
 
+def http_package_unknown(chosen: str, known: Sequence[str]) -> ConfigurationError:
+    """The environment asks for an HTTP package that can't be used."""
+    return ConfigurationError(
+        f"ONESHOT_VOICE_HTTP is {chosen[:40]!r}, which is no package that requests can go over.",
+        advice=f"Leave it unset, or set it to {' or '.join(known)}.",
+    )
+
+
+def http_package_missing(chosen: str) -> ConfigurationError:
+    """The HTTP package that the environment asks for is not installed."""
+    return ConfigurationError(
+        f"{chosen or 'httpx'}, which requests go over, is not installed.",
+        advice="Install it: pip install 'langchain-oneshot-voice[fast]'.",
+    )
+
+
 def two_credentials() -> ConfigurationError:
     """A key and a token were given, so it is not clear what pays."""
     return ConfigurationError(

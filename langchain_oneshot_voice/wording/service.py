@@ -159,16 +159,13 @@ def request_not_accepted(code: str, said: str | None, details: object) -> Invali
     )
 
 
-def content_blocked(
-    code: str, said: str | None, categories: Sequence[str], received: object
-) -> CallRefusedError:
+def content_blocked(code: str, said: str | None, categories: Sequence[str]) -> CallRefusedError:
     """The service's content rules forbid the call.
 
     Args:
         code: the service's word.
         said: the service's own message.
         categories: those that the service names.
-        received: the same as it came, for programs.
     """
     named = plain(", ".join(categories)) or "not named"
     return CallRefusedError(
@@ -176,7 +173,7 @@ def content_blocked(
         f"{spelling.service_says(said)}",
         code=code,
         advice="Do not rephrase it to get past the rules; tell the user.",
-        details={"categories": received},
+        details={"categories": list(categories)},
     )
 
 
@@ -256,21 +253,24 @@ def account_budget_exceeded(
     code: str,
     said: str | None,
     budget: Mapping[str, Any],
-    cap: Decimal | None,
-    spent: Decimal | None,
-    resets_at: datetime | None,
+    *,
+    which: str | None = None,
+    cap: Decimal | None = None,
+    spent: Decimal | None = None,
+    resets_at: datetime | None = None,
 ) -> CallRefusedError:
     """The account's own budget at the provider does not allow the call.
 
     Args:
         code: the service's word.
         said: the service's own message.
-        budget: all that the service says of the budget.
+        budget: what the service says of the budget.
+        which: the service's word for the kind of budget.
         cap: its limit, if the service tells it.
         spent: what of it is spent.
         resets_at: when it is whole again.
     """
-    name = _BUDGETS.get(str(budget.get("reason")), "budget")
+    name = _BUDGETS.get(which or "", "budget")
     sums = [f"cap {spelling.dollars(cap)}"] if cap is not None else []
     sums += [f"spent {spelling.dollars(spent)}"] if spent is not None else []
     listed = f" ({', '.join(sums)})" if sums else ""

@@ -17,12 +17,13 @@ from langchain_oneshot_voice.calls import diagram
 from langchain_oneshot_voice.calls import states as s
 from langchain_oneshot_voice.errors import CallRefusedError
 from langchain_oneshot_voice.journal import AskedQuestion, CallRecord
-from langchain_oneshot_voice.oneshot.answers import Placement
+from langchain_oneshot_voice.oneshot.answers import Job, Placement
 from langchain_oneshot_voice.oneshot.client import Offer
 
 PAGE = Path(__file__).parents[2] / "docs" / "life-of-a-call.md"
 PRICE, DEARER = Decimal("1.75"), Decimal("2.50")
 REQUEST = VoiceCallInput(objective="Ask when they close.", target_number="+14155550100")
+JOB = Job("completed", {"status": "completed"})
 NO = CallRefusedError("No.", code="action_denied_by_policy")
 HELD = CallRefusedError("Held.", code="approval_required", details={"approval_id": "a-1"})
 GONE = CallRefusedError("Gone.", code="quote_expired")
@@ -127,7 +128,7 @@ STEPS: list[tuple[Any, Any, Any, Any]] = [
     (s.after_signed, s.Signed(sent=False), s.NeverSent(NO), s.Refused(NO)),
     (s.after_signed, s.Signed(sent=True), s.TimeUp(), s.Unknown()),
     (s.after_signed, s.Signed(sent=True), s.Overtaken(), s.Lost()),
-    (s.after_placed, s.Placed(), s.Ended({"status": "completed"}), s.Done({"status": "completed"})),
+    (s.after_placed, s.Placed(), s.Ended(JOB), s.Done(JOB)),
     (s.after_placed, s.Placed(), s.TimeUp(), s.InProgress()),
     (s.after_placed, s.Placed(), s.Overtaken(), s.Lost()),
 ]

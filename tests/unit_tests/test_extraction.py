@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from langchain_oneshot_voice import TranscriptTurn, VoiceCallResult
 from langchain_oneshot_voice.errors import ConfigurationError
 from langchain_oneshot_voice.extraction import check_schema, extract
-from langchain_oneshot_voice.outcome import read_result
+from langchain_oneshot_voice.oneshot.results import read_result
 from langchain_oneshot_voice.wording import text_for_model
 
 TURNS = (

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_oneshot_voice import CallCost, TranscriptTurn, VoiceCallResult
-from langchain_oneshot_voice.outcome import read_result, was_answered
-from langchain_oneshot_voice.transcript import read_transcript
+from langchain_oneshot_voice.oneshot.results import read_result, was_answered
+from langchain_oneshot_voice.oneshot.transcript import read_transcript
 from langchain_oneshot_voice.visible_text import plain
 from langchain_oneshot_voice.wording import text_for_model
 

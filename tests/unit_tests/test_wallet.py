@@ -214,7 +214,7 @@ import sys
 from langchain_oneshot_voice import VoiceCallTool
 VoiceCallTool(private_key="0x" + "1" * 64, journal="memory")
 assert "eth_account" not in sys.modules, "eth_account is imported too early"
-assert "httpx" in sys.modules
+assert "httpx" not in sys.modules, "loaded before the first request"
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)  # noqa: S603 - own text
 

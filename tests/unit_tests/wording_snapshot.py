@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ValidationError
 
 from langchain_oneshot_voice import VoiceCallError, VoiceCallInput, wording
-from langchain_oneshot_voice.outcome import read_result
+from langchain_oneshot_voice.oneshot.results import read_result
 from langchain_oneshot_voice.schemas import (
     AnsweredBy,
     CallCost,
@@ -190,8 +190,8 @@ def service_texts() -> Iterator[Entry]:
         yield case(f"message: {said}", service.refused_by_service, "a_new_word", said)
     yield case("no message", service.refused_by_service, "http_404", None)
     yield case("", service.request_not_accepted, "invalid_request", "context is odd", [])
-    yield case("", service.content_blocked, "content_blocked", None, ["fraud", "threats"], [])
-    yield case("not named", service.content_blocked, "content_blocked", None, [], None)
+    yield case("", service.content_blocked, "content_blocked", None, ["fraud", "threats"])
+    yield case("not named", service.content_blocked, "content_blocked", None, [])
     yield case("", service.emergency_number_blocked, "emergency_number_blocked", None, "911")
     yield case("", service.exceeds_caller_budget, "exceeds_caller_budget", None)
     yield case("", service.credential_not_accepted, "invalid_proof", None, "bad_signature")
@@ -204,11 +204,11 @@ def service_texts() -> Iterator[Entry]:
     sums = Decimal("1.75"), Decimal("0.20")
     yield case("", service.credits_too_low, "insufficient_credits", None, *sums, {})
     yield case("no sums", service.credits_too_low, "insufficient_credits", None, None, None, {})
-    spent = Decimal(5), Decimal("4.9")
-    yield case("a day's", service.account_budget_exceeded, code, None, budget, *spent, ends)
+    refuse, spent = service.account_budget_exceeded, {"cap": Decimal(5), "spent": Decimal("4.9")}
+    yield case("a day's", refuse, code, None, budget, which="daily", resets_at=ends, **spent)
     one = {"reason": "per_transaction"}
-    yield case("one call's", service.account_budget_exceeded, code, None, one, spent[0], None, None)
-    yield case("no facts", service.account_budget_exceeded, code, SAID, {}, None, None, None)
+    yield case("one call's", refuse, code, None, one, which="per_transaction", cap=Decimal(5))
+    yield case("no facts", refuse, code, SAID, {})
     yield case("", service.held_by_account, "approval_required", None, {})
     yield case("", service.denied_by_account, "action_denied_by_policy", "No calls on Sunday.", "r")
 
@@ -235,6 +235,8 @@ def program_texts() -> Iterator[Entry]:
     """The program has to be corrected."""
     yield case("", program.no_credential)
     yield case("", program.two_credentials)
+    yield case("", program.http_package_unknown, "curl", ("httpx2", "httpx"))
+    yield case("", program.http_package_missing, "httpx2")
     yield case("", program.private_key_unusable)
     yield case("", program.access_token_unusable)
     yield case("", program.base_url_unreadable, "https://win.oneshotagent.com")

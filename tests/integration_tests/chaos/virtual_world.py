@@ -26,13 +26,13 @@ from langchain_oneshot_voice.errors import (
     VoiceCallError,
 )
 from langchain_oneshot_voice.journal import JournalUnavailableError
-from langchain_oneshot_voice.oneshot.answers import Placement
+from langchain_oneshot_voice.oneshot.answers import Job, Placement
 from langchain_oneshot_voice.oneshot.client import (
     Offer,
     PlacementUnansweredError,
-    WeatherError,
 )
 from langchain_oneshot_voice.oneshot.environment import Environment
+from langchain_oneshot_voice.oneshot.transport import WeatherError
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, WalletKey
 from langchain_oneshot_voice.progress import ProgressTeller
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
@@ -423,7 +423,7 @@ class Feed:
 
     process: Process
 
-    async def wait(self, request_id: str, seconds: float, _seen: object) -> dict[str, Any] | None:
+    async def wait(self, request_id: str, seconds: float, _seen: object) -> Job | None:
         """The finished job, or `None` when the time ran out first."""
 
         async def act(_: Trouble) -> None:
@@ -436,7 +436,8 @@ class Feed:
         if left > seconds:
             return None
         result = {"outcome": "reached_person", "success_evaluation": "pass", "cost": "1.75"}
-        return {"request_id": request_id, "status": "completed", "result": result}
+        raw = {"request_id": request_id, "status": "completed", "result": result}
+        return Job("completed", raw)
 
 
 @dataclass

@@ -8,11 +8,10 @@ spoke before, not a new speaker.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from langchain_oneshot_voice.oneshot.answers import text
+from langchain_oneshot_voice.oneshot.reading import fields, read_json, text
 from langchain_oneshot_voice.schemas import TranscriptTurn
 
 _CALLER = re.compile(
@@ -39,6 +38,12 @@ _LABELLED = re.compile(
 )
 _NUMBER = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
 
+_LONGEST_LABEL = 200
+"""Characters at the beginning of a line in which a time and a label are looked for."""
+
+_MOST_LINES = 20_000
+"""Lines, or messages, that are told apart; what was said after them is one turn."""
+
 _SPEECH_KEYS = ("text", "content", "message", "transcript", "utterance")
 _LABEL_KEYS = ("speaker", "role", "participant", "name")
 
@@ -53,7 +58,7 @@ def read_transcript(transcript: object, numbers: Sequence[str] = ()) -> list[Tra
         transcript: what the service sent as one.
         numbers: who was called, in E.164: several callees may be labelled by their numbers.
     """
-    spoken: Iterable[tuple[str, str]] = ()
+    spoken: Iterator[tuple[str, str]] = iter(())
     if isinstance(transcript, list):
         spoken = _messages(transcript, numbers)
     elif isinstance(transcript, str):
@@ -62,41 +67,49 @@ def read_transcript(transcript: object, numbers: Sequence[str] = ()) -> list[Tra
 
 
 def _lines(transcript: str, numbers: Sequence[str]) -> Iterator[tuple[str, str]]:
-    who, said = "unknown", ""
-    for line in transcript.splitlines():
-        stamp = _STAMP.match(line)
-        labelled = _LABELLED.fullmatch(line[stamp.end() :] if stamp else line)
+    who, said = "unknown", list[str]()
+    lines = transcript.splitlines()
+    for line in lines[:_MOST_LINES]:
+        head = line[:_LONGEST_LABEL]
+        stamp = _STAMP.match(head)
+        labelled = _LABELLED.fullmatch(head[stamp.end() :] if stamp else head)
         speaker = _speaker(labelled["label"], numbers) if labelled else None
         if labelled and speaker:
-            yield who, said
-            who, said = speaker, labelled["said"].strip()
+            yield who, " ".join(filter(None, said))
+            who, said = speaker, [(labelled["said"] + line[_LONGEST_LABEL:]).strip()]
         elif not _CUE.fullmatch(line):  # a time that no label follows may be what was said
-            said = f"{said} {line.strip()}".strip()
-    yield who, said
+            said += filter(None, [line.strip()])
+    yield who, " ".join(filter(None, said))
+    yield "unknown", "\n".join(lines[_MOST_LINES:])
 
 
-def _from_json(transcript: str, numbers: Sequence[str]) -> list[tuple[str, str]] | None:
+def _from_json(transcript: str, numbers: Sequence[str]) -> Iterator[tuple[str, str]] | None:
     """The messages in a string that is a JSON list of objects; `None` when it is not."""
     if not transcript.lstrip().startswith("["):
         return None
     try:
-        entries = json.loads(transcript)
-    except (ValueError, RecursionError):
+        entries = read_json(transcript)
+    except ValueError:
         return None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         return None
-    return list(_messages(entries, numbers))
+    return _messages(entries, numbers) if entries else None
 
 
 def _messages(entries: list[object], numbers: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for entry in entries:
-        if isinstance(entry, str):
-            yield "unknown", entry
-        elif isinstance(entry, dict):
-            said = next((entry[key] for key in _SPEECH_KEYS if text(entry.get(key))), "")
-            labels = (entry[key] for key in _LABEL_KEYS if text(entry.get(key)))
-            named = (_speaker(label, numbers) for label in labels)
-            yield next(filter(None, named), "unknown"), said
+    for entry in entries[:_MOST_LINES]:
+        labels = filter(None, (text(fields(entry).get(key)) for key in _LABEL_KEYS))
+        named = (_speaker(label, numbers) for label in labels)
+        yield next(filter(None, named), "unknown"), _speech(entry)
+    yield "unknown", "\n".join(filter(None, map(_speech, entries[_MOST_LINES:])))
+
+
+def _speech(entry: object) -> str:
+    """What a message says."""
+    if isinstance(entry, str):
+        return entry
+    said = (text(fields(entry).get(key)) for key in _SPEECH_KEYS)
+    return next(filter(None, said), "")
 
 
 def _speaker(label: str, numbers: Sequence[str]) -> str | None:

@@ -1,0 +1,284 @@
+"""ResultFeed: waiting for the outcomes of placed calls.
+
+One WebSocket serves every waiting call of a wallet; polling stands behind it. The socket is only
+ever a faster way to hear: when it is refused, silent or closed, each call polls for itself, with
+backoff and jitter, and whatever it says each call is polled now and then. While waiting nothing but
+a finished job ends the wait: a 429, a 5xx, a 404, a proxy's page, broken JSON or a dropped
+connection is weather, and the next look may be better.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import anyio
+
+from langchain_oneshot_voice.oneshot.answers import Job, read_job
+from langchain_oneshot_voice.oneshot.client import OneShotClient
+from langchain_oneshot_voice.oneshot.reading import LARGEST_ANSWER, fields, read_json
+from langchain_oneshot_voice.oneshot.transport import WeatherError
+from langchain_oneshot_voice.oneshot.wallet import AccessToken
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+    from websockets.asyncio.client import connect as connect_type
+
+log = logging.getLogger(__name__)
+
+
+class _HeaderlessLog(logging.LoggerAdapter[logging.Logger]):
+    """A log for the socket that is never at DEBUG: there it writes every header, a token's too."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the base class's name
+        return level > logging.DEBUG and super().isEnabledFor(level)
+
+
+_AT_ONCE, _PER_SECOND = 4 * LARGEST_ANSWER, LARGEST_ANSWER
+"""Bytes that a socket may say at once, and in each second that it is open."""
+
+_SHORTEST_REST = 1.0
+_LONGEST_REST = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often to look, in seconds."""
+
+    first: float = 1.5
+    """Before the first poll of a call that has no socket to hear from."""
+    slowest: float = 5.0
+    """Between polls, once they have backed off."""
+    silence: float = 15.0
+    """How long an open socket may say nothing of a call before the call is polled all the same."""
+    settle: float = 3.0
+    """Like `silence`, for a call's first news: it may have ended before the socket knew of it."""
+    open: float = 10.0
+    """How long opening the socket may take."""
+    trusted: float = 30.0
+    """Between polls, whatever an open socket says meanwhile."""
+    linger: float = 30.0
+    """How long the socket stays open after the last call has ended, for the next one."""
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    news: anyio.Event = field(default_factory=anyio.Event)
+    job: Job | None = None
+    heard: float = field(default_factory=time.monotonic)
+    """When anything was last learned of the call."""
+    polled: float = field(default_factory=time.monotonic)
+    """When it was last polled, or the waiting began."""
+    settled: bool = False
+    """Whether the socket has said anything of the call yet."""
+
+    def hear(self, job: Job) -> None:
+        self.heard = time.monotonic()
+        self.job = job
+        self.news.set()
+
+
+class ResultFeed:
+    """Outcomes of one wallet's calls. Lives on one event loop, shared by all who wait there.
+
+    Args:
+        client: whose calls; it also does the polling.
+        pace: how often to look.
+    """
+
+    def __init__(self, client: OneShotClient, pace: Pace = Pace()) -> None:
+        self._client = client
+        self._pace = pace
+        self._waiters: dict[str, list[_Waiter]] = {}
+        self._socket: ClientConnection | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._lingering: asyncio.TimerHandle | None = None
+
+    async def wait(
+        self, request_id: str, seconds: float, seen: Callable[[Job], Awaitable[None]] | None = None
+    ) -> Job | None:
+        """Wait until a call has ended.
+
+        Args:
+            request_id: the placed call.
+            seconds: how long to wait at the longest.
+            seen: called with every state of the job that is learned on the way.
+
+        Returns:
+            The finished job (`completed` or `failed`) as the service tells it; `None` when the
+            time ran out first.
+        """
+        waiter = _Waiter()
+        self._stop_lingering()
+        self._waiters.setdefault(request_id, []).append(waiter)
+        try:
+            await self._subscribe([request_id])
+            with anyio.move_on_after(seconds):
+                return await self._watch(request_id, waiter, seen)
+            return None
+        finally:
+            remaining = self._waiters[request_id]
+            remaining.remove(waiter)
+            if not remaining:
+                del self._waiters[request_id]
+            if not self._waiters:
+                loop = asyncio.get_running_loop()
+                self._lingering = loop.call_later(self._pace.linger, self._hang_up)
+
+    async def aclose(self) -> None:
+        """End the socket; calls that still wait go on polling."""
+        listening = self._listening
+        self._hang_up()
+        if listening is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await listening
+
+    async def _watch(
+        self, request_id: str, waiter: _Waiter, seen: Callable[[Job], Awaitable[None]] | None
+    ) -> Job:
+        polls = 0
+        asked_to_wait = 0.0
+        while True:
+            rest = max(self._rest(waiter, polls), asked_to_wait)
+            with anyio.move_on_after(rest):
+                await waiter.news.wait()
+            pushed, waiter.job, waiter.news = waiter.job, None, anyio.Event()
+            if pushed is not None:
+                if seen is not None:
+                    await seen(pushed)
+                if pushed.is_whole:
+                    return pushed
+                if not pushed.is_final and time.monotonic() < waiter.polled + self._pace.trusted:
+                    continue
+            polls += 1
+            waiter.polled = time.monotonic()
+            asked_to_wait = 0.0
+            try:
+                job = await self._client.job(request_id)
+            except WeatherError as weather:
+                log.info("still waiting for call %s: %s", request_id, weather.why)
+                asked_to_wait = min(weather.retry_after or 0.0, _LONGEST_REST)
+                continue
+            waiter.heard = time.monotonic()
+            if seen is not None:
+                await seen(job)
+            if job.is_final:
+                return job
+
+    def _rest(self, waiter: _Waiter, polls: int) -> float:
+        """Seconds until the next poll, should the socket say nothing before."""
+        backoff = min(self._pace.first * 1.5 ** min(polls, 20), self._pace.slowest)
+        rest = backoff * random.uniform(0.7, 1.3)  # noqa: S311 - jitter, not a secret
+        if self._socket is None:
+            return rest
+        patience = self._pace.silence if waiter.settled or polls else self._pace.settle
+        now = time.monotonic()
+        due = max(waiter.polled + self._pace.trusted - now, 0.0)
+        return min(max(waiter.heard + patience - now, rest), due)
+
+    async def _subscribe(self, request_ids: Iterable[str]) -> None:
+        if self._listening is None or self._listening.done():
+            self._listening = asyncio.create_task(self._listen(), name="oneshot-voice-results")
+            return
+        if self._socket is not None:
+            await self._send_subscription(self._socket, request_ids)
+
+    def _stop_lingering(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+
+    def _hang_up(self) -> None:
+        """Let go of the socket; whoever waits next opens another."""
+        self._stop_lingering()
+        if self._listening is not None:
+            self._listening.cancel()
+        self._listening = self._socket = None
+
+    async def _send_subscription(
+        self, socket: ClientConnection, request_ids: Iterable[str]
+    ) -> None:
+        from websockets.exceptions import ConnectionClosed  # noqa: PLC0415
+
+        with contextlib.suppress(
+            ConnectionClosed
+        ):  # the listener subscribes to all when it is back
+            await socket.send(json.dumps({"subscribe": list(request_ids)}))
+
+    async def _listen(self) -> None:
+        """Keep a socket open for as long as anyone waits."""
+        from websockets.asyncio.client import connect  # noqa: PLC0415 - slow to import
+
+        rest = _SHORTEST_REST
+        while self._waiters:
+            try:
+                url, headers = await self._address()
+                async with _without_redirects(connect)(
+                    url,
+                    additional_headers=headers,
+                    logger=_HeaderlessLog(log, {}),
+                    open_timeout=self._pace.open,
+                    max_size=LARGEST_ANSWER,
+                    max_queue=4,
+                    compression=None,  # a message is as large as it was sent
+                    proxy=None if self._client.environment.is_loopback else True,
+                    close_timeout=1,
+                ) as socket:
+                    self._socket = socket
+                    await self._send_subscription(socket, tuple(self._waiters))
+                    left, opened = _AT_ONCE, time.monotonic()
+                    async for message in socket:
+                        rest = _SHORTEST_REST
+                        left -= len(message)
+                        if left + _PER_SECOND * (time.monotonic() - opened) < 0:
+                            rest = _LONGEST_REST
+                            log.info("result socket: too much of it; polling meanwhile")
+                            break
+                        self._dispatch(message)
+                        await asyncio.sleep(0)  # the other calls' turn
+            except Exception as trouble:  # noqa: BLE001 - whatever it is, there are the polls
+                log.info("result socket: %s; polling meanwhile", type(trouble).__name__)
+            finally:
+                if self._listening is asyncio.current_task():
+                    self._socket = None
+            await asyncio.sleep(rest * random.uniform(0.7, 1.3))  # noqa: S311 - jitter
+            rest = min(rest * 2, _LONGEST_REST)
+
+    async def _address(self) -> tuple[str, dict[str, str]]:
+        base = self._client.environment.base_url
+        scheme, _, rest = base.partition("://")
+        wallet = urlencode({"wallet": await self._client.address()})
+        url = f"{'wss' if scheme == 'https' else 'ws'}://{rest}/v1/requests/subscribe?{wallet}"
+        bearer = self._client.credential
+        return url, bearer.bearer() if isinstance(bearer, AccessToken) else {}
+
+    def _dispatch(self, message: str | bytes) -> None:
+        """Hand one message to whoever waits for it. What can't be read is not news."""
+        try:
+            said = fields(read_json(message))
+        except ValueError:
+            return
+        job, request_id = read_job(said), said.get("request_id")
+        if job is None:
+            return
+        for waiter in self._waiters.get(request_id, ()) if isinstance(request_id, str) else ():
+            waiter.settled = True
+            waiter.hear(job)
+
+
+def _without_redirects(connect: type[connect_type]) -> type[connect_type]:
+    """A redirect would take the wallet's address, or the token, to another host."""
+
+    class Straight(connect):  # type: ignore[valid-type, misc]
+        def process_redirect(self, exc: Exception) -> Exception | str:
+            return exc
+
+    return Straight
