@@ -279,7 +279,8 @@ _CONVERT_2 = text(
 )
 _COSTS_2 = text(
     """
-    SELECT account, tenant, coalesce(signed_at, placed_at), coalesce(charged, reserved)
+    SELECT account, tenant, coalesce(signed_at, placed_at),
+        CASE WHEN charged > reserved THEN charged ELSE reserved END
     FROM old_calls
     WHERE state IN ('signed', 'placed', 'unknown', 'done')
         AND coalesce(signed_at, placed_at) IS NOT NULL

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 
-from sqlalchemy import Connection, bindparam, func, select, text
+from sqlalchemy import Connection, bindparam, case, func, select, text
 
 from langchain_oneshot_voice.journal.records import CallRecord
 from langchain_oneshot_voice.journal.schema import Money, calls, committed_at, spend_sums
 
 _MINUTE, _HOUR = 60, 3600
 
-_cost = func.coalesce(calls.c.charged, calls.c.reserved)
+_cost = case((calls.c.charged > calls.c.reserved, calls.c.charged), else_=calls.c.reserved)
 _ITS_CALLS = (
     calls.c.account == bindparam("account"),
     calls.c.tenant == bindparam("tenant"),
@@ -54,8 +54,11 @@ _ADD = text(
 
 
 def cost(call: CallRecord) -> Decimal:
-    """Return what the call cost, or may still cost."""
-    return call.reserved if call.charged is None else call.charged
+    """Return what the call cost, or may still cost: what was signed counts, whatever is said.
+
+    The service may tell of a lower charge. That is its word against a signature: it frees nothing.
+    """
+    return max(call.reserved, call.charged or Decimal(0))
 
 
 def commitment(call: CallRecord) -> float | None:

@@ -166,12 +166,15 @@ async def test_the_day_has_only_so_much_money(journal: CallJournal) -> None:
     assert await journal.spent(account="0xwallet", tenant="") == Decimal("3.00")
 
 
-async def test_what_was_charged_counts_instead_of_what_was_reserved(journal: CallJournal) -> None:
-    """A cheaper call than was quoted leaves room."""
-    await bring(journal, new("k"), "placed")
-    charged = Decimal("0.35")
-    await journal.move("k", owner="w1", to="done", job={}, answered=True, charged=charged)
-    assert await journal.spent(account="0xwallet", tenant="") == charged
+@pytest.mark.parametrize(("charged", "counted"), [("0", "2"), ("0.35", "2"), ("3", "3")])
+async def test_a_charge_that_is_lower_than_what_was_signed_frees_nothing(
+    journal: CallJournal, charged: str, counted: str
+) -> None:
+    """The service's word does not lift the limit; a higher charge counts."""
+    await bring(journal, new("k"), "placed", amount="2.00")
+    cost = Decimal(charged)
+    await journal.move("k", owner="w1", to="done", job={}, answered=True, charged=cost)
+    assert await journal.spent(account="0xwallet", tenant="") == Decimal(counted)
 
 
 async def test_an_amount_over_the_whole_limit_never_fits(journal: CallJournal) -> None:

@@ -208,8 +208,8 @@ async def test_the_guards_know_the_calls_of_version_0_1_0(journal_url: str) -> N
     journal = CallJournal(journal_url)
     now = await journal._read(lambda _connection, now: now)
     wait(NOW + 10 - now, journal)
-    assert await journal.spent(account="0xwallet", tenant="") == Decimal("3.85")
-    assert await journal.spent(account="0xwallet", tenant="", seconds=100) == Decimal("2.10")
+    assert await journal.spent(account="0xwallet", tenant="") == Decimal("4.55")
+    assert await journal.spent(account="0xwallet", tenant="", seconds=100) == Decimal("2.80")
     assert await journal.spent(account="0xwallet", tenant="other") == Decimal("1.75")
     twin = new("new", BOB, fingerprint="same")
     assert (await claim(journal, twin, duplicate_window=600)).kind == "duplicate"
@@ -275,7 +275,7 @@ async def test_many_calls_are_converted(journal_url: str) -> None:
     assert len(records) == 2500
     assert all(record.offer == source("1.75") and record.placement for record in records)
     spent = await journal.spent(account="0xwallet", tenant="", seconds=1e10)
-    assert spent == 2500 * Decimal("1.05")
+    assert spent == 2500 * Decimal("1.75")
     await journal.aclose()
 
 

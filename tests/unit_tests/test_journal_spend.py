@@ -53,7 +53,7 @@ def committed(call: CallRecord) -> tuple[float, Decimal]:
     """When a call began to cost money, and how much."""
     when = call.signed_at or call.placed_at
     assert when is not None
-    return when, call.reserved if call.charged is None else call.charged
+    return when, max(call.reserved, call.charged or Decimal(0))
 
 
 def plain(made: list[CallRecord], tenant: str, since: float) -> list[tuple[float, Decimal]]:
