@@ -6,6 +6,7 @@ are aware `datetime`s, durations are seconds.
 
 from __future__ import annotations
 
+import importlib
 import re
 from datetime import datetime
 from decimal import Decimal
@@ -180,15 +181,11 @@ class VoiceCallQuote(BaseModel):
 
     def _repr_html_(self) -> str:
         """The quote as a card, in a notebook."""
-        from langchain_oneshot_voice.display.html import quote_html  # noqa: PLC0415 - lazy
-
-        return quote_html(self)
+        return _drawn("html", "quote_html", self)
 
     def _repr_markdown_(self) -> str:
         """The quote as Markdown, where HTML is not shown."""
-        from langchain_oneshot_voice.display.markdown import quote_markdown  # noqa: PLC0415 - lazy
-
-        return quote_markdown(self)
+        return _drawn("markdown", "quote_markdown", self)
 
 
 class TranscriptTurn(BaseModel):
@@ -290,12 +287,14 @@ class VoiceCallResult(BaseModel):
 
     def _repr_html_(self) -> str:
         """The result as a card, in a notebook."""
-        from langchain_oneshot_voice.display.html import result_html  # noqa: PLC0415 - lazy
-
-        return result_html(self)
+        return _drawn("html", "result_html", self)
 
     def _repr_markdown_(self) -> str:
         """The result as Markdown, where HTML is not shown."""
-        from langchain_oneshot_voice.display.markdown import result_markdown  # noqa: PLC0415 - lazy
+        return _drawn("markdown", "result_markdown", self)
 
-        return result_markdown(self)
+
+def _drawn(by: str, function: str, what: BaseModel) -> str:
+    """How `display` draws it. Named, not imported: what is shown knows nothing of how."""
+    drawer = importlib.import_module(f"langchain_oneshot_voice.display.{by}")
+    return str(getattr(drawer, function)(what))

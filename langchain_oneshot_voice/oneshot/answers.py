@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from langchain_oneshot_voice import wording
@@ -32,6 +33,10 @@ from langchain_oneshot_voice.schemas import VoiceCallQuote
 
 _FINAL = {"completed", "failed"}
 """An unknown status is never final."""
+
+
+_SHORTEST, _LONGEST = Decimal("0.01"), Decimal(10_000)
+"""Minutes that a call may be expected to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ def read_quote(body: Mapping[str, Any] | None) -> VoiceCallQuote:
         call_cost=money(context.get("estimated_call_cost")),
         pipeline_fee=money(context.get("pipeline_fee")),
         phone_registration_fee=money(context.get("phone_registration_fee")),
-        estimated_minutes=money(context.get("estimated_duration_minutes")),
+        estimated_minutes=_minutes(context.get("estimated_duration_minutes")),
         complexity=money(context.get("complexity_score")),
         numbers=lines(context.get("target_numbers")),
         conference=context.get("conference_mode") is True,
@@ -123,6 +128,12 @@ def read_quote(body: Mapping[str, Any] | None) -> VoiceCallQuote:
         expires_at=moment(context.get("expires_at")),
         raw=dict(context),
     )
+
+
+def _minutes(value: object) -> Decimal | None:
+    """Minutes that a call may take. Prices are divided by them, so they are no near nothing."""
+    read = money(value)
+    return read if read is not None and _SHORTEST <= read <= _LONGEST else None
 
 
 def quote_in(offer: Mapping[str, Any]) -> VoiceCallQuote | None:

@@ -8,7 +8,8 @@
 `phonenumbers` is imported when the first call is screened.
 """
 
-from langchain_oneshot_voice.policy.call_policy import CallPolicy, PolicyCheck, disclosing
+from langchain_oneshot_voice.policy.call_policy import CallPolicy, PolicyCheck
+from langchain_oneshot_voice.policy.disclosure import disclosing
 from langchain_oneshot_voice.wording import DISCLOSURE
 
 __all__ = ["DISCLOSURE", "CallPolicy", "PolicyCheck", "disclosing"]

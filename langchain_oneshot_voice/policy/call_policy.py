@@ -32,6 +32,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from langchain_oneshot_voice import wording
+from langchain_oneshot_voice.policy.disclosure import disclosing
 from langchain_oneshot_voice.schemas import (
     DEFAULT_DURATION_MINUTES,
     VoiceCallInput,
@@ -272,12 +273,6 @@ class CallPolicy(BaseModel):
             return
         fitting = _fitting_minutes(request, quote, cap)
         raise wording.cost_limit_exceeded(worst, _minutes(request), cap, fitting)
-
-
-def disclosing(context: str | None) -> str:
-    """The context with the disclosure as its last line."""
-    given = (context or "").removesuffix(wording.DISCLOSURE).rstrip()
-    return f"{given}\n\n{wording.DISCLOSURE}" if given else wording.DISCLOSURE
 
 
 def _read_file(path: Path) -> Mapping[str, Any]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, time
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.errors import CallRefusedError
-from langchain_oneshot_voice.policy.call_policy import CallPolicy, disclosing
 from langchain_oneshot_voice.policy.calling_hours import CallingHours, read_zone
+from langchain_oneshot_voice.policy.disclosure import disclosing
 from langchain_oneshot_voice.policy.numbers import NumberRefusedError, PhoneNumber, read_number
 from langchain_oneshot_voice.schemas import MAX_NUMBERS, VoiceCallInput, mask_number
 
@@ -38,13 +39,41 @@ class Problem:
     message: str
 
 
+class Rules(Protocol):
+    """What a request is checked against; the attributes are those of `CallPolicy`."""
+
+    @property
+    def default_region(self) -> str | None:
+        """The country of numbers without a `+`."""
+
+    @property
+    def calling_hours(self) -> tuple[time, time] | None:
+        """When people may be called, by their own clocks."""
+
+    @property
+    def allowed_countries(self) -> frozenset[str] | None:
+        """Where they may be."""
+
+    @property
+    def allow(self) -> tuple[str, ...]:
+        """Numbers and beginnings of numbers: no other is called, if there is one."""
+
+    @property
+    def deny(self) -> tuple[str, ...]:
+        """Numbers and beginnings of numbers that are never called."""
+
+    @property
+    def disclose_ai(self) -> bool:
+        """Whether the caller says that it is an AI."""
+
+
 def screen(
-    policy: CallPolicy, request: VoiceCallInput, now: datetime, time_zone: str | None
+    rules: Rules, request: VoiceCallInput, now: datetime, time_zone: str | None
 ) -> tuple[str, ...]:
-    """Check the request against the policy.
+    """Check the request against the rules.
 
     Args:
-        policy: the limits.
+        rules: the limits; a `CallPolicy` is one.
         request: what was asked for.
         now: when the call would be placed; aware.
         time_zone: where everybody called is, when the application says; IANA.
@@ -59,13 +88,13 @@ def screen(
     """
     if now.tzinfo is None:
         raise ValueError("now has no time zone: give an aware datetime")
-    known, problems = _read(request.numbers, policy.default_region)
-    problems += _about_the_whole(policy, request, known)
+    known, problems = _read(request.numbers, rules.default_region)
+    problems += _about_the_whole(rules, request, known)
     for name, number in known.items():
-        problems += _about_whom(policy, name, number)
+        problems += _about_whom(rules, name, number)
     next_allowed = None
-    if policy.calling_hours is not None:
-        hours = CallingHours(*policy.calling_hours)
+    if rules.calling_hours is not None:
+        hours = CallingHours(*rules.calling_hours)
         here = _application_zone(time_zone) if time_zone else None
         late, next_allowed = _about_when(hours, known, now, here)
         problems += late
@@ -96,7 +125,7 @@ def _read(
 
 
 def _about_the_whole(
-    policy: CallPolicy, request: VoiceCallInput, known: Mapping[str, PhoneNumber]
+    rules: Rules, request: VoiceCallInput, known: Mapping[str, PhoneNumber]
 ) -> Iterator[Problem]:
     if not 1 <= len(request.numbers) <= MAX_NUMBERS:
         yield Problem(
@@ -108,18 +137,18 @@ def _about_the_whole(
         if times > 1:
             message = wording.number_given_twice(e164, times)
             yield Problem("duplicate_number", mask_number(e164), message)
-    excess = len(disclosing(request.context)) - _LONGEST_CONTEXT if policy.disclose_ai else 0
+    excess = len(disclosing(request.context)) - _LONGEST_CONTEXT if rules.disclose_ai else 0
     if excess > 0:
         yield Problem("context_too_long", None, wording.context_too_long(excess))
 
 
-def _about_whom(policy: CallPolicy, name: str, number: PhoneNumber) -> Iterator[Problem]:
+def _about_whom(rules: Rules, name: str, number: PhoneNumber) -> Iterator[Problem]:
     masked = mask_number(number.e164)
-    denied = number.e164.startswith(policy.deny) if policy.deny else False
-    if denied or (policy.allow and not number.e164.startswith(policy.allow)):
+    denied = number.e164.startswith(rules.deny) if rules.deny else False
+    if denied or (rules.allow and not number.e164.startswith(rules.allow)):
         yield Problem("number_not_allowed", masked, wording.number_not_allowed(name))
-    if policy.allowed_countries is not None and number.region not in policy.allowed_countries:
-        allowed = sorted(policy.allowed_countries)
+    if rules.allowed_countries is not None and number.region not in rules.allowed_countries:
+        allowed = sorted(rules.allowed_countries)
         message = wording.country_not_allowed(name, number.region, allowed)
         yield Problem("country_not_allowed", masked, message)
 
