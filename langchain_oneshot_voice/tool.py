@@ -167,7 +167,7 @@ class VoiceCallTool(BaseTool):
         callbacks = run_manager.get_child() if run_manager else None
         call = self._call(VoiceCallInput(**arguments), tool_call_id, config)
         result = self._caller.call(**call, config=patch_config(config, callbacks=callbacks))
-        return wording.text_for_model(result), result
+        return _told(result)
 
     async def _arun(
         self,
@@ -180,7 +180,7 @@ class VoiceCallTool(BaseTool):
         callbacks = run_manager.get_child() if run_manager else None
         call = self._call(VoiceCallInput(**arguments), tool_call_id, config)
         result = await self._caller.acall(**call, config=patch_config(config, callbacks=callbacks))
-        return wording.text_for_model(result), result
+        return _told(result)
 
     def _call(
         self, request: VoiceCallInput, tool_call_id: str | None, config: RunnableConfig
@@ -193,3 +193,14 @@ class VoiceCallTool(BaseTool):
             "tool_call_id": tool_call_id,
             "tool_name": self.name,
         }
+
+
+def _told(result: VoiceCallResult) -> tuple[str, VoiceCallResult]:
+    """The text for the model, and the artifact, which a graph's checkpoint is to hold."""
+    from langchain_oneshot_voice.oneshot.results import shortened  # noqa: PLC0415 - not for a model
+
+    quote = result.quote
+    if quote is not None:
+        quote = quote.model_copy(update={"raw": shortened(quote.raw)})
+    artifact = result.model_copy(update={"raw": shortened(result.raw), "quote": quote})
+    return wording.text_for_model(result), artifact

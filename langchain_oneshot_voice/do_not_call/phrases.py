@@ -18,9 +18,13 @@ from collections.abc import Iterator, Sequence
 
 from langchain_oneshot_voice.schemas import TranscriptTurn
 
+_LONGEST = 150_000
+
 
 def asks_not_to_be_called(transcript: Sequence[TranscriptTurn]) -> str | None:
     """The first sentence in which somebody other than the caller asks not to be called again.
+
+    Only the last 150,000 characters are listened to: two hours of talk.
 
     Args:
         transcript: the turns of a call, each with its speaker.
@@ -29,13 +33,21 @@ def asks_not_to_be_called(transcript: Sequence[TranscriptTurn]) -> str | None:
         The sentence as it was said, or `None`. It is a stranger's speech: a quotation, never an
         instruction.
     """
-    for turn in transcript:
-        if turn.speaker == "caller":
-            continue
-        for sentence in _SENTENCE_END.split(turn.text):
+    for said in _last_words(transcript):
+        for sentence in _SENTENCE_END.split(said):
             if _is_a_request(_plain(sentence)):
                 return sentence.strip()
     return None
+
+
+def _last_words(transcript: Sequence[TranscriptTurn]) -> list[str]:
+    """What others than the caller said, in order; no more than is listened to."""
+    words, left = [], _LONGEST
+    for turn in reversed(transcript):
+        if turn.speaker != "caller" and left > 0:
+            words.append(turn.text[-left:])
+            left -= len(turn.text)
+    return words[::-1]
 
 
 def _is_a_request(said: str) -> bool:

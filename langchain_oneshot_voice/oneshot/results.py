@@ -7,6 +7,7 @@ in `wording/results.py`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -31,6 +32,9 @@ from langchain_oneshot_voice.schemas import (
     VoiceCallQuote,
     VoiceCallResult,
 )
+
+LARGEST_RAW = 64 * 1024
+"""Characters of `raw` that a graph's checkpoint holds; the journal holds all of it."""
 
 _ANSWERED_BY: dict[str, AnsweredBy] = {
     "reached_person": "person",
@@ -119,6 +123,34 @@ def read_result(
         error_code=line(job.get("error_code"), LONGEST_NAME),
         raw=dict(job),
     )
+
+
+def shortened(raw: Mapping[str, Any], longest: int = LARGEST_RAW) -> dict[str, Any]:
+    """What the service sent, without its longest parts if all of it is longer than that.
+
+    Args:
+        raw: JSON as the service sent it.
+        longest: characters of JSON.
+    """
+    return dict(raw) if _length(raw) <= longest else _parts(raw, longest, depth=3)
+
+
+def _parts(value: Mapping[str, Any], room: int, depth: int) -> dict[str, Any]:
+    """The shortest entries of an object that fit, each nested one cut to fit as well."""
+    kept: dict[str, Any] = {}
+    for key, item in sorted(value.items(), key=lambda entry: _length(entry[1])):
+        part = item
+        if isinstance(item, dict) and depth and _length(item) > room:
+            part = _parts(item, room - len(key) - 10, depth - 1)
+        room -= _length({key: part})
+        if room < 0:
+            break
+        kept[key] = part
+    return kept
+
+
+def _length(value: object) -> int:
+    return len(json.dumps(value))
 
 
 def was_answered(result: VoiceCallResult) -> bool:
