@@ -157,6 +157,7 @@ class PaymentLeg:
                 await self._run.place(found)
                 return s.Accepted(found)
             traceless = True
+            over = over and self._is_over_there()
         except WeatherError as weather:
             asked = weather.retry_after or 0.0
         if not await self._run.is_mine():
@@ -193,6 +194,15 @@ class PaymentLeg:
             left = until + self._services.patience.settle - self._clock.time()
             self._ends_at[until] = self._clock.monotonic() + left
         return self._clock.monotonic() > self._ends_at[until]
+
+    def _is_over_there(self) -> bool:
+        """Whether it is so by the service's clock, too: this machine's may be ahead.
+
+        Neither is believed alone. A service that lies about the time gets no second payment.
+        """
+        until, told = self._run.record.valid_before, self._client.told_at
+        settled = (until or 0.0) + self._services.patience.settle
+        return told is None or told > settled
 
     async def _present(self) -> s.Accepted:
         """Send the recorded bytes, the first time or again, and record the acceptance."""

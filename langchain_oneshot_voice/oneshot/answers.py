@@ -66,6 +66,12 @@ class Answer:
         """Seconds that the service asks to wait, where it does."""
         return seconds(self.headers.get("retry-after"))
 
+    @property
+    def told_at(self) -> float | None:
+        """The service's clock when it answered, in epoch seconds, where it says it."""
+        date = moment(self.headers.get("date"))
+        return None if date is None else date.timestamp()
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:

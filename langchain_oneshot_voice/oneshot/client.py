@@ -109,6 +109,9 @@ class OneShotClient:
         transport: the connections to the service; not closed from here.
         timeouts: how long to wait for answers.
         attempts: how often a safe request is tried in all.
+
+    Attributes:
+        told_at: the service's clock in its last answer, in epoch seconds; `None` if it didn't say.
     """
 
     def __init__(
@@ -126,6 +129,7 @@ class OneShotClient:
         self._timeouts = timeouts
         self._attempts = attempts
         self._address: str | None = None
+        self.told_at: float | None = None
 
     async def address(self) -> str:
         """The wallet's address: the key's own, or what the service says of the token."""
@@ -357,7 +361,9 @@ class OneShotClient:
         limits = limits if rest is None else replace(limits, body=rest)
         reply = await self._transport.exchange(method, path, limits, **more)
         log.debug("%s %s -> %s", method, path.partition("?")[0], reply.status)
-        return Answer.of(reply)
+        answer = Answer.of(reply)
+        self.told_at = answer.told_at
+        return answer
 
     async def _retried(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """Ask until there is an answer that says something. For what is safe to repeat only."""

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from langchain_oneshot_voice.visible_text import plain
@@ -139,11 +140,14 @@ def money(value: object) -> Decimal | None:
 
 
 def moment(value: object) -> datetime | None:
-    """A time of this century with its zone, from ISO 8601 or epoch seconds; else `None`."""
+    """A time of this century with its zone; else `None`.
+
+    Taken are ISO 8601, epoch seconds, and the dates of HTTP (`Tue, 24 Nov 2026 12:00:00 GMT`).
+    """
     try:
         read = _time(value)
         known = read is not None and _EARLIEST <= read < _LATEST
-    except (ValueError, OverflowError, OSError):
+    except (ValueError, TypeError, IndexError, OverflowError, OSError):
         return None
     return read if known else None
 
@@ -156,7 +160,9 @@ def seconds(value: object) -> float | None:
 
 def _time(value: object) -> datetime | None:
     if isinstance(value, str):
-        read = datetime.fromisoformat(value[:LONGEST_NAME])
+        written = value[:LONGEST_NAME]
+        of_http = written.endswith(" GMT")
+        read = parsedate_to_datetime(written) if of_http else datetime.fromisoformat(written)
         return read if read.tzinfo else read.replace(tzinfo=UTC)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return datetime.fromtimestamp(value, UTC)

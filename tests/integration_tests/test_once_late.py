@@ -226,3 +226,21 @@ def test_a_clock_that_is_ahead_does_not_make_a_payment_worthless_that_is_on_its_
         world.machine.ahead = 0.0
         world.run(asyncio.sleep(HOUR))
         assert wrong_in(world, {}) == ""
+
+
+def test_a_clock_that_was_ahead_before_does_not_make_a_payment_worthless_either() -> None:
+    """The quote seems to have expired when it comes; the service's own clock says that it has not.
+
+    A run, and a recovery by another process, while the payment is on its way.
+    """
+    plan: Plan = {"paid": ("delayed", "no", "no", "no")}
+    with same_pauses(), World(Setting(TOKEN, clocks_jump=True, wait=30.0)) as world:
+        world.jump(world.machine, HOUR)
+        first, second = world.process(plan), world.process({"paid": ("no", "no", "no")})
+        world.run(world.ask(first, KEY, REQUEST))
+        first.exit()
+        world.run(world.recover(second))
+        second.exit()
+        world.machine.ahead = 0.0
+        world.run(asyncio.sleep(2 * HOUR))
+        assert wrong_in(world, {}) == ""

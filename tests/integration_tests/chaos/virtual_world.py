@@ -353,6 +353,11 @@ class Client:
         self._service = process.world.service
         self._process = process
 
+    @property
+    def told_at(self) -> float:
+        """The service's clock, which is right."""
+        return self._service.clock.time()
+
     async def quote(self, body: Mapping[str, Any], _headers: Mapping[str, str]) -> Offer:
         """Leg one."""
 

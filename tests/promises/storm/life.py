@@ -14,6 +14,8 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from placing import FAST_PACE, FAST_PATIENCE, FAST_TIMEOUTS, at_any_hour
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from langchain_oneshot_voice import CallJournal, CallPolicy, VoiceCaller, VoiceCallTool
@@ -153,6 +155,19 @@ class Life:
             return self._runner.run(turn())
         finally:
             self._runner.run(asyncio.sleep(_LINGER if self._plan.seed % 2 else 0))
+            self._runner.run(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        """Open the saver's connection again: a query that is cancelled closes it."""
+        saver: Any = self._graph.checkpointer
+        if isinstance(saver, AsyncPostgresSaver) and getattr(saver.conn, "closed", False):
+            saver.conn = await AsyncConnection.connect(
+                self._scene.world.postgres(),
+                autocommit=True,
+                prepare_threshold=0,
+                row_factory=dict_row,
+            )
+            self._connections.push_async_callback(saver.conn.close)
 
     def _state(self) -> Any:
         if self._runner is None:
@@ -190,7 +205,7 @@ class Life:
                 return self._in_memory()
 
     async def _open_saver_async(self) -> Any:
-        stack = AsyncExitStack()
+        stack = self._connections = AsyncExitStack()
         runner = self._runner
         assert runner is not None
         self._closing.callback(lambda: runner.run(stack.aclose()))
