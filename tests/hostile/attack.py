@@ -84,7 +84,7 @@ Deed = Callable[["Peer", Reply], Awaitable[None]]
 """Does something to the connection instead of answering; afterwards it is closed."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Attack:
     """One attack.
 

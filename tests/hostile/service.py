@@ -243,8 +243,10 @@ class HostileService:
     def _take_payment(self, request: Request) -> Reply:
         payment = json.loads(base64.b64decode(request.headers["payment-signature"]))
         nonce = payment["payload"]["authorization"]["nonce"]
-        if nonce in self.nonces:
+        if nonce in self.nonces and self.attack.leg != "paid":
             return honest.used()
+        if nonce in self.nonces:
+            return honest.placed(self.request_id, _target(request))
         self.nonces.append(nonce)
         request_id = f"req_{len(self.nonces)}"
         self._paid.append((request_id, json.loads(request.body).get("decisionContext")))

@@ -1,0 +1,67 @@
+"""Bodies that are dangerous to read. Each is built when it is first asked for."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from functools import cache
+from typing import Literal
+
+MEGABYTE = 2**20
+LONGEST_BODY = 4 * MEGABYTE
+DEEPEST = 64
+LONGEST_HEADER = 8 * 1024
+LONGEST_INTEGER = 100
+
+
+@cache
+def bomb(kind: Literal["gzip", "deflate", "raw"], megabytes: int, start: bytes = b"{}") -> bytes:
+    """JSON with that many megabytes of space behind it, compressed a thousand times smaller.
+
+    `gzip` and `deflate` are content encodings, `raw` is what a compressed socket message holds.
+    """
+    packer = zlib.compressobj(9, wbits={"gzip": 31, "deflate": 15, "raw": -15}[kind])
+    packed = [packer.compress(start)]
+    packed += [packer.compress(b" " * MEGABYTE) for _ in range(megabytes)]
+    packed.append(packer.flush(zlib.Z_SYNC_FLUSH if kind == "raw" else zlib.Z_FINISH))
+    whole = b"".join(packed)
+    return whole.removesuffix(b"\x00\x00\xff\xff") if kind == "raw" else whole
+
+
+def nested(levels: int, inside: str = "1") -> str:
+    """Lists in lists."""
+    return "[" * levels + inside + "]" * levels
+
+
+def objects(levels: int) -> str:
+    """Objects in objects."""
+    return '{"a":' * levels + "1" + "}" * levels
+
+
+def unterminated(size: int) -> bytes:
+    """JSON whose string has a quotation mark wherever a reader might start anew, and no end."""
+    return b'{"status": "' + b'\\"' * (size // 2)
+
+
+def padded(start: bytes, size: int) -> bytes:
+    """JSON that is `size` bytes long because of the spaces behind it."""
+    return start + b" " * (size - len(start))
+
+
+def cut_transcripts() -> Iterator[tuple[str, str]]:
+    """Transcripts that were cut in transit, or that have many readings; each with a name."""
+    yield "json-string", '[{"role": "assistant", "content": "' + 'hello \\" ' * 40_000
+    yield "json-list", '[{"role": "assistant", "content": "hello"}, ' * 20_000
+    yield "brackets", "[" * 100_000
+    yield "braces", '{"a":' * 100_000
+    yield "label-and-spaces", "AI" + " " * 40_000 + "x"
+    yield "label-in-many-parts", "AI " * 40_000
+    yield "spaces", " " * 300_000 + "x"
+    yield "time-and-spaces", "0:00" + " " * 40_000 + "x"
+    yield "two-times", "0:00 --> " * 30_000
+    yield "open-parenthesis", "AI (" + " " * 40_000 + "("
+    yield "stars", "**" * 40_000 + " AI :"
+    yield "one-long-turn", "User: " + "please do not ever " * 20_000
+    yield "opt-outs", "User: " + "don't call me, stop, remove " * 20_000
+    yield "many-short-lines", "\n".join(["a"] * 100_000)
+    yield "many-labels", "AI: a\n" * 50_000
