@@ -31,9 +31,17 @@ FAULTS = [
         Attack(name=name, leg=leg, deed=deed, at_accept=True)
         for leg in HTTP_LEGS
         for name, deed in _UNREAD.items()
+        if (leg, name) != ("paid", "reset-at-accept")
+    ),
+    Attack(  # a connection that is reset before anything was written may be known to be unused
+        name="reset-at-accept",
+        leg="paid",
+        deed=deeds.reset,
+        at_accept=True,
+        ends=ends("unknown", "refused"),
     ),
     Attack(name="refused", leg="quote", down=0),
-    Attack(name="refused", leg="paid", down=0),
+    Attack(name="refused", leg="paid", down=0, ends=ends("refused")),
     Attack(name="refused-for-a-moment", leg="quote", down=0.2, ends=ends("completed", "refused")),
     Attack(name="refused-for-a-moment", leg="paid", down=0.1, ends=ends("completed")),
     Attack(name="refused-for-a-moment", leg="poll", down=0.5),
