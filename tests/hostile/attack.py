@@ -115,7 +115,7 @@ class Attack:
     deed: Deed | None = None
     at_accept: bool = False
     down: float | None = None
-    times: int | None | Literal["usual"] = "usual"
+    times: int | Literal["usual"] | None = "usual"
     loses_payment: bool = False
     receipts_tell: bool = False
     ends: frozenset[End] = frozenset()

@@ -83,7 +83,6 @@ class Target:
     max_wait: float
     policy: dict[str, Any]
     calls: int = 1
-    proxied: bool = False
 
 
 @dataclass(frozen=True)
@@ -277,7 +276,7 @@ def main() -> None:
     async def answer(line: str) -> None:
         # Answered before the loop ends: a call that hangs may not let it end.
         report = await play(_order(line))
-        print(json.dumps(asdict(report)), file=answers, flush=True)  # noqa: T201 - the answer
+        print(json.dumps(asdict(report)), file=answers, flush=True)
 
     for line in sys.stdin:
         asyncio.run(answer(line))

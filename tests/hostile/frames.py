@@ -39,7 +39,9 @@ class Socket:
             (length,) = struct.unpack(">H", await reader.readexactly(2))
         mask = await reader.readexactly(4)
         masked = await reader.readexactly(length)
-        subscribed: dict[str, Any] = json.loads(bytes(b ^ mask[i % 4] for i, b in enumerate(masked)))
+        subscribed: dict[str, Any] = json.loads(
+            bytes(b ^ mask[i % 4] for i, b in enumerate(masked))
+        )
         return subscribed
 
     async def say(self, status: str, request_id: str | None = None, **more: Any) -> None:

@@ -58,8 +58,9 @@ def _over(leg: Leg) -> Iterator[Attack]:
         "quotation-marks": body(b'"' * 400_001),
     }
     for name, change in heavy.items():
-        yield Attack(name=name, leg=leg, change=change, receipts_tell=told, alone=True,
-                     ends=_ends(leg))
+        yield Attack(
+            name=name, leg=leg, change=change, receipts_tell=told, alone=True, ends=_ends(leg)
+        )
     for name, change in over.items():
         yield Attack(name=name, leg=leg, change=change, receipts_tell=told, ends=_ends(leg))
 
@@ -95,9 +96,7 @@ def _within(leg: Leg) -> Iterator[Attack]:
         "integer-of-100-digits": literal_is(pad, "9" * payloads.LONGEST_INTEGER),
     }
     for name, change in within.items():
-        yield Attack(
-            name=name, leg=leg, change=change, ends=ends("completed"), receipts_tell=True
-        )
+        yield Attack(name=name, leg=leg, change=change, ends=ends("completed"), receipts_tell=True)
 
 
 WITHIN = [attack for leg in HTTP_LEGS for attack in _within(leg)]

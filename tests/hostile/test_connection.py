@@ -67,9 +67,7 @@ DRIPS = [
     for name, deed in {"drip-of-body": deeds.drip_body, "drip-of-header": deeds.drip_header}.items()
 ]
 ENDLESS_POLLS = [
-    Attack(
-        name=f"endless-{name}", leg="poll", deed=deed, times=None, ends=ends("in_progress")
-    )
+    Attack(name=f"endless-{name}", leg="poll", deed=deed, times=None, ends=ends("in_progress"))
     for name, deed in {"drip-of-body": deeds.drip_body, "drip-of-header": deeds.drip_header}.items()
 ]
 ALL = [*HONEST, *FAULTS, *FOUND, *ENDLESS_POLLS, *DRIPS]

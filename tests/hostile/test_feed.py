@@ -48,12 +48,21 @@ async def _compressed(socket: Socket) -> None:
 
 
 def _of_10_mb(socket: Socket) -> object:
-    return {"request_id": socket.request_id, "status": "failed", "error": "the wrong call " * 700_000}
+    return {
+        "request_id": socket.request_id,
+        "status": "failed",
+        "error": "the wrong call " * 700_000,
+    }
 
 
 def _just_over(socket: Socket) -> object:
     pad = "x" * payloads.LONGEST_BODY
-    return {"request_id": socket.request_id, "status": "failed", "error": "the wrong call", "pad": pad}
+    return {
+        "request_id": socket.request_id,
+        "status": "failed",
+        "error": "the wrong call",
+        "pad": pad,
+    }
 
 
 def _deep(levels: int) -> bytes:

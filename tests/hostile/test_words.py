@@ -18,9 +18,7 @@ from hostile.attack import (
     ends,
     field_is,
     header,
-    literal_is,
     says,
-    together,
 )
 from hostile.caller_process import Outcome
 from hostile.service import HostileService
@@ -111,8 +109,9 @@ def _texts() -> Iterator[Attack]:
             for name, value in strange.items():
                 yield _taken(name, leg, path, value, holds=_one_line, seen=_unsmuggled)
     yield _taken("surrogate-within", "poll", "result.structured_data", {SURROGATE: [SURROGATE]})
-    yield _taken("order-within", "poll", "result.structured_data", {ORDER: {ORDER: ORDER}},
-                 holds=_one_line)
+    yield _taken(
+        "order-within", "poll", "result.structured_data", {ORDER: {ORDER: ORDER}}, holds=_one_line
+    )
 
 
 def _ids() -> Iterator[Attack]:
@@ -125,8 +124,9 @@ def _ids() -> Iterator[Attack]:
         "surrogate": SURROGATE,
     }
     for name, value in illegal.items():
-        yield _taken(f"illegal-{name}", "quote", "context.quote_id", value, "refused",
-                     seen=_unsmuggled)
+        yield _taken(
+            f"illegal-{name}", "quote", "context.quote_id", value, "refused", seen=_unsmuggled
+        )
     for name, value in {
         "up": "..",
         "up-and-away": "../../v1/tools/balance",
@@ -136,8 +136,16 @@ def _ids() -> Iterator[Attack]:
         "empty": "",
         "space": " ",
     }.items():
-        yield _taken(f"id-{name}", "paid", "request_id", value, "completed", "in_progress",
-                     "unknown", seen=_unsmuggled)
+        yield _taken(
+            f"id-{name}",
+            "paid",
+            "request_id",
+            value,
+            "completed",
+            "in_progress",
+            "unknown",
+            seen=_unsmuggled,
+        )
 
 
 _REFUSED: dict[str, tuple[int, dict[str, Any]]] = {
@@ -173,11 +181,23 @@ def _refusals() -> Iterator[Attack]:
                     holds=_one_line,
                 )
     failed = {"status": "failed", "error_code": ORDER, "error": "m" * 50_000}
-    yield Attack(name="failed-with-an-order", leg="poll", change=says(200, failed), times=None,
-                 ends=ends("failed"), holds=_one_line)
+    yield Attack(
+        name="failed-with-an-order",
+        leg="poll",
+        change=says(200, failed),
+        times=None,
+        ends=ends("failed"),
+        holds=_one_line,
+    )
     failed = {"status": "failed", "error_code": "c" * 20_000, "error": ORDER}
-    yield Attack(name="failed-with-long-words", leg="poll", change=says(200, failed), times=None,
-                 ends=ends("failed"), holds=_one_line)
+    yield Attack(
+        name="failed-with-long-words",
+        leg="poll",
+        change=says(200, failed),
+        times=None,
+        ends=ends("failed"),
+        holds=_one_line,
+    )
 
 
 _MOMENTS = (
@@ -194,17 +214,30 @@ _MOMENTS = (
 
 def _moments() -> Iterator[Attack]:
     for number, value in enumerate(_MOMENTS):
-        yield _taken(f"moment-{number}", "quote", "context.expires_at", value, "completed",
-                     "refused")
+        yield _taken(
+            f"moment-{number}", "quote", "context.expires_at", value, "completed", "refused"
+        )
         yield _taken(f"moment-{number}", "poll", "created_at", value, "completed")
-        yield _taken(f"moment-{number}", "receipts", "receipts.0.created_at", value, "completed",
-                     receipts_tell=True)
+        yield _taken(
+            f"moment-{number}",
+            "receipts",
+            "receipts.0.created_at",
+            value,
+            "completed",
+            receipts_tell=True,
+        )
         over = {"error": "budget_exceeded", "budget": {"reason": "daily", "resets_at": value}}
         yield Attack(name=f"resets_at-moment-{number}", leg="quote", change=says(403, over))
     for number, value in enumerate(("nan", "inf", "-1", "1e400", "9" * 4_000, "\u0663")):
         late = says(429, {"error": "rate_limited"}, retry_after=value)
-        yield Attack(name=f"retry-after-{number}", leg="poll", change=late, times=1,
-                     ends=ends("completed", "in_progress"), max_wait=2.0)
+        yield Attack(
+            name=f"retry-after-{number}",
+            leg="poll",
+            change=late,
+            times=1,
+            ends=ends("completed", "in_progress"),
+            max_wait=2.0,
+        )
 
 
 _LISTS: dict[Leg, tuple[str, ...]] = {
@@ -266,7 +299,9 @@ def _utf16(reply: Reply) -> Reply:
 
 def _twice(one: str, other: str) -> Change:
     """A field that stands in the body twice: first so, then so."""
-    return lambda reply: reply.with_body(reply.body.replace(other.encode(), f"{one}, {other}".encode()))
+    return lambda reply: reply.with_body(
+        reply.body.replace(other.encode(), f"{one}, {other}".encode())
+    )
 
 
 def _encodings() -> Iterator[Attack]:
@@ -287,8 +322,9 @@ def _encodings() -> Iterator[Attack]:
     }
     for leg, allowed in legs.items():
         for name, change in changes.items():
-            yield Attack(name=name, leg=leg, change=change, ends=allowed, max_wait=2.0,
-                         receipts_tell=True)
+            yield Attack(
+                name=name, leg=leg, change=change, ends=allowed, max_wait=2.0, receipts_tell=True
+            )
     twice: list[tuple[Leg, str, Callable[[Reply], Reply]]] = [
         ("quote", "total", _twice('"total": "0.01"', '"total": "1.75"')),
         ("quote", "quote_id", _twice('"quote_id": "x"', '"quote_id": "quote_1"')),
@@ -297,8 +333,9 @@ def _encodings() -> Iterator[Attack]:
         ("receipts", "job_id", _twice('"job_id": "x"', '"job_id": "req_1"')),
     ]
     for leg, name, change in twice:
-        yield Attack(name=f"twice-{name}", leg=leg, change=change, ends=ANY, receipts_tell=True,
-                     max_wait=1.0)
+        yield Attack(
+            name=f"twice-{name}", leg=leg, change=change, ends=ANY, receipts_tell=True, max_wait=1.0
+        )
 
 
 TEXTS = [*_texts(), *_ids()]
@@ -342,6 +379,3 @@ def test_other_shapes(attack: Attack, transport: Transport, trials: Trials) -> N
 def test_encodings(attack: Attack, transport: Transport, trials: Trials) -> None:
     """A body in another encoding, or with a field that stands in it twice, does no harm."""
     trials.of(attack, transport, ALL).require()
-
-
-_ = together

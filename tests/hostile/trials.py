@@ -193,6 +193,16 @@ class Trials:
         finally:
             process.end()
 
+    def at(self, base_url: str, transport: Transport, **environment: str) -> Outcome:
+        """How a call to this address ends, in a process of its own, with these variables set."""
+        process = CallerProcess(transport, self._log, environment)
+        try:
+            report = process.play(self._order([Target(base_url, 1.0, {})], 30.0), 60.0)
+        finally:
+            process.end()
+        assert isinstance(report, Report), report
+        return report.outcomes[0]
+
     def _play_round(self, attacks: Sequence[Attack], transport: Transport) -> None:
         if transport not in self._processes:
             self._processes[transport] = CallerProcess(transport, self._log, {})
