@@ -30,7 +30,7 @@ _USUAL_ENDS: Mapping[Leg, frozenset[End]] = {
     "receipts": frozenset({"unknown"}),
     "socket": frozenset({"completed"}),
 }
-"""An answer that can't be read is a refusal before payment, no verdict after it or while waiting."""
+"""What can't be read is a refusal before payment, no verdict while waiting, `unknown` after it."""
 
 _USUAL_TIMES: Mapping[Leg, int | None] = {
     "quote": None,
@@ -127,6 +127,11 @@ class Attack:
     seconds: float = 10.0
     alone: bool = False
     full: bool = False
+
+    @property
+    def harmless(self) -> bool:
+        """Whether the service is honest, so that what goes wrong is the test's own fault."""
+        return not self.change and not self.deed and self.down is None
 
     def __str__(self) -> str:
         return f"{self.leg}-{self.name}"

@@ -30,6 +30,9 @@ from langchain_oneshot_voice import (
 )
 
 FRIENDS = 10
+_FRIENDS_TIME = 10.0
+"""Seconds that the friendly calls have when the attacked ones are over."""
+
 _FRIENDS_KEYS = ["0x" + secrets.token_hex(32) for _ in range(FRIENDS)]
 """A wallet each: calls of one wallet would compete for the credits that calls before gave back."""
 
@@ -117,7 +120,7 @@ def make_tool(
     """A tool whose errors come out as they are, with a caller that is fast."""
     limits = at_any_hour(**_UNLIMITED | policy)
     tool = VoiceCallTool(
-        private_key=key,  # type: ignore[arg-type]  # pydantic makes a secret of it
+        private_key=key,
         base_url=base_url,
         journal=journal,
         policy=limits,
@@ -152,15 +155,14 @@ async def attacked(target: Target) -> Outcome:
     tool = make_tool(target.base_url, key, target.max_wait, target.policy, journal)
     began = time.monotonic()
     try:
-        for number in range(target.calls):
-            outcome = await _outcome(tool, number)
-        return outcome
+        outcomes = [await _outcome(tool, number) for number in range(target.calls)]
     except Exception as error:  # noqa: BLE001 - this is what must never happen
         trace = "".join(traceback.format_exception(error, limit=-8))
         seconds = time.monotonic() - began
         return Outcome("raw", seconds, kind=type(error).__name__, trace=trace[-4000:])
     finally:
         await journal.aclose()
+    return outcomes[-1]
 
 
 async def _outcome(tool: VoiceCallTool, number: int) -> Outcome:
@@ -228,7 +230,7 @@ async def play(order: Order) -> Report:
     calls = [asyncio.create_task(attacked(target)) for target in order.targets]
     if calls:
         await asyncio.wait(calls, timeout=order.seconds)
-    await asyncio.wait([friends], timeout=order.seconds)
+    await asyncio.wait([friends], timeout=_FRIENDS_TIME)
     grown = _peak() - before
     outcomes = [
         call.result() if call.done() else Outcome("hung", seconds=order.seconds) for call in calls

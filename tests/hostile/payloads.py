@@ -1,7 +1,8 @@
-"""Bodies that are dangerous to read. Each is built when it is first asked for."""
+"""Bodies that are dangerous to read. The slow part of each bomb is made once."""
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterator
 from functools import cache
@@ -15,17 +16,35 @@ LONGEST_INTEGER = 100
 
 
 @cache
-def bomb(kind: Literal["gzip", "deflate", "raw"], megabytes: int, start: bytes = b"{}") -> bytes:
-    """JSON with that many megabytes of space behind it, compressed a thousand times smaller.
+def _spaces(megabytes: int) -> tuple[bytes, int, int]:
+    """So many megabytes of spaces, deflated, and their two check sums."""
+    packer, block = zlib.compressobj(9, wbits=-15), b" " * MEGABYTE
+    # After a full flush the packer starts anew: the same block packs to the same bytes again.
+    packed = (packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)) * megabytes
+    crc, adler = 0, 1
+    for _ in range(megabytes):
+        crc, adler = zlib.crc32(block, crc), zlib.adler32(block, adler)
+    return packed, crc, adler
+
+
+def bomb(kind: Literal["gzip", "deflate", "raw"], megabytes: int, text: bytes) -> bytes:
+    """That many megabytes of spaces and then a text, compressed a thousand times smaller.
 
     `gzip` and `deflate` are content encodings, `raw` is what a compressed socket message holds.
     """
-    packer = zlib.compressobj(9, wbits={"gzip": 31, "deflate": 15, "raw": -15}[kind])
-    packed = [packer.compress(start)]
-    packed += [packer.compress(b" " * MEGABYTE) for _ in range(megabytes)]
-    packed.append(packer.flush(zlib.Z_SYNC_FLUSH if kind == "raw" else zlib.Z_FINISH))
-    whole = b"".join(packed)
-    return whole.removesuffix(b"\x00\x00\xff\xff") if kind == "raw" else whole
+    spaces, crc, adler = _spaces(megabytes)
+    packer = zlib.compressobj(9, wbits=-15)
+    last = zlib.Z_SYNC_FLUSH if kind == "raw" else zlib.Z_FINISH
+    packed = spaces + packer.compress(text) + packer.flush(last)
+    match kind:
+        case "raw":
+            return packed.removesuffix(b"\x00\x00\xff\xff")
+        case "gzip":
+            size = megabytes * MEGABYTE + len(text)
+            head = b"\x1f\x8b\x08" + b"\0" * 6 + b"\xff"
+            return head + packed + struct.pack("<II", zlib.crc32(text, crc), size % 2**32)
+        case "deflate":
+            return b"\x78\xda" + packed + struct.pack(">I", zlib.adler32(text, adler))
 
 
 def nested(levels: int, inside: str = "1") -> str:

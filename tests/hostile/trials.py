@@ -39,7 +39,7 @@ _UNDISTURBED = 6.0
 """Seconds within which the ten friendly calls must be over."""
 _LONGEST_TEXT = 10_000
 """Characters that a model may be told of a call."""
-_GRACE = 5.0
+_GRACE = 15.0
 """Seconds beyond a round's own end in which a process must answer, or it is ended."""
 
 
@@ -82,7 +82,7 @@ class Trial:
         assert end in attack.ends, (end, outcome.text)
         assert len(service.nonces) <= attack.calls
         assert service.strays == []
-        assert service.attacks > 0 or attack.change is attack.deed is attack.down is None
+        assert service.attacks > 0 or attack.harmless
         assert not any("cookie" in request.headers for request in service.requests)
         _require_safe_text(outcome.text)
         assert outcome.unsaved == ""
@@ -226,7 +226,7 @@ class Trials:
             Target(service.base_url, attack.max_wait, dict(attack.policy), attack.calls)
             for attack, service in zip(attacks, services, strict=True)
         ]
-        report = process.play(self._order(targets, seconds), 2 * seconds + _GRACE)
+        report = process.play(self._order(targets, seconds), seconds + _GRACE)
         for service in services:
             self._loop.run(service.stop())
         if isinstance(report, str):
