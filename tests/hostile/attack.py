@@ -98,11 +98,14 @@ class Attack:
         times: how often; `None` for always.
         loses_payment: whether the paid leg is cut too, so that receipts are looked at.
         receipts_tell: whether the receipts list a call that was paid for.
+        unready: polls that find the call still going on. On the socket leg there are some, so that
+            what the socket says comes first.
         ends: how the call may end.
         holds: what else must be true of the outcome.
         seen: what must be true of the service afterwards.
         policy: limits of the call, beside those that never hold a test up.
         calls: how many calls are placed, one after the other; the last one is judged.
+        payments: how many payments may be presented at most; by default one for each call.
         max_wait: seconds to wait for an outcome.
         seconds: within which the call must end.
         alone: whether it needs the process for itself, because it may use much memory.
@@ -118,11 +121,13 @@ class Attack:
     times: int | Literal["usual"] | None = "usual"
     loses_payment: bool = False
     receipts_tell: bool = False
+    unready: int = 0
     ends: frozenset[End] = frozenset()
     holds: Callable[[Outcome], None] | None = None
     seen: Callable[[HostileService], None] | None = None
     policy: Mapping[str, Any] = field(default_factory=dict)
     calls: int = 1
+    payments: int = 0
     max_wait: float = 0.0
     seconds: float = 10.0
     alone: bool = False
@@ -144,9 +149,13 @@ class Attack:
             if self.receipts_tell and ends == {"unknown"}:
                 ends = frozenset({"completed"})
             object.__setattr__(self, "ends", ends)
+        if not self.payments:
+            object.__setattr__(self, "payments", self.calls)
         if not self.max_wait:
             told = "unknown" not in self.ends and "in_progress" not in self.ends
             object.__setattr__(self, "max_wait", 5.0 if told else 0.6)
+        if self.leg == "socket" and not self.unready:
+            object.__setattr__(self, "unready", 2)
         if self.leg == "receipts":
             object.__setattr__(self, "loses_payment", True)
 

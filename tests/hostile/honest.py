@@ -108,6 +108,11 @@ def job(request_id: str) -> Reply:
     return Reply.of(200, body)
 
 
+def unready(request_id: str) -> Reply:
+    """200: the call goes on."""
+    return Reply.of(200, {"request_id": request_id, "tool": "voice", "status": "processing"})
+
+
 def receipts(told: list[tuple[str, object]]) -> Reply:
     """200: the receipts of these calls, given as id and decision context."""
     listed = [

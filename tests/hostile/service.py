@@ -234,7 +234,9 @@ class HostileService:
             case "paid":
                 return self._take_payment(request)
             case "poll":
-                return honest.job(urlsplit(request.path).path.removeprefix(JOBS))
+                request_id = urlsplit(request.path).path.removeprefix(JOBS)
+                unready = self.count("poll") <= self.attack.unready
+                return honest.unready(request_id) if unready else honest.job(request_id)
             case "receipts":
                 return honest.receipts(self._paid if self.attack.receipts_tell else [])
             case _:

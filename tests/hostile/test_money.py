@@ -20,7 +20,7 @@ NO_MONEY: dict[str, object] = {
     "negative-number": -1.75,
     "arabic-digits": "\u0661.\u0667\u0665",
     "fullwidth-digits": "\uff11.\uff17\uff15",
-    "underscores": "1_75",
+    "underscores": "0_1.75",
     "underscores-within": "1_000.00",
     "5000-digits": "9" * 5_000,
     "huge": "1E+999999",

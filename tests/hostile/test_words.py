@@ -45,9 +45,9 @@ def _unsmuggled(service: HostileService) -> None:
     assert not any("x-injected" in request.headers for request in service.requests)
 
 
-def _required(terms: object = None, **more: object) -> Change:
+def _required(terms: object = honest.TERMS, **more: object) -> Change:
     """A quote with another `PAYMENT-REQUIRED`; the body stays honest."""
-    value = honest.required(terms if terms is not None else honest.TERMS, **more)
+    value = honest.required(terms, **more)
     return lambda reply: Reply(reply.status, reply.body, (("payment-required", value),))
 
 
@@ -97,6 +97,10 @@ _TEXTS: dict[Leg, tuple[str, ...]] = {
 }
 
 
+_SPEECH = {"error", "result.transcript", "result.summary", "result.structured_data"}
+"""What is said rather than named, so that it may be longer than a code."""
+
+
 def _texts() -> Iterator[Attack]:
     strange = {
         "surrogate": SURROGATE,
@@ -107,7 +111,8 @@ def _texts() -> Iterator[Attack]:
     for leg, paths in _TEXTS.items():
         for path in paths:
             for name, value in strange.items():
-                yield _taken(name, leg, path, value, holds=_one_line, seen=_unsmuggled)
+                said = "m" * 20_000 if name == "long" and path in _SPEECH else value
+                yield _taken(name, leg, path, said, holds=_one_line, seen=_unsmuggled)
     yield _taken("surrogate-within", "poll", "result.structured_data", {SURROGATE: [SURROGATE]})
     yield _taken(
         "order-within", "poll", "result.structured_data", {ORDER: {ORDER: ORDER}}, holds=_one_line
@@ -178,6 +183,8 @@ def _refusals() -> Iterator[Attack]:
                     change=says(status, refusal),
                     ends=allowed,
                     max_wait=0.6,
+                    # A quote whose credits are gone may be asked for anew, once.
+                    payments=2 if code == "insufficient_credits" else 1,
                     holds=_one_line,
                 )
     failed = {"status": "failed", "error_code": ORDER, "error": "m" * 50_000}

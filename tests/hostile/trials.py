@@ -68,7 +68,12 @@ class Trial:
             or report.friends != ["completed"] * FRIENDS
             or report.friends_seconds >= _UNDISTURBED
             or any(outcome.end == "hung" for outcome in report.outcomes)
+            or self._cookies  # one jar for all services of this machine
         )
+
+    @property
+    def _cookies(self) -> bool:
+        return any("cookie" in request.headers for request in self.service.requests)
 
     def require(self) -> None:
         """Assert everything that must be true after any attack, and what this one asks for."""
@@ -77,17 +82,17 @@ class Trial:
         assert report is not None, "the process stopped answering"
         assert outcome.end != "raw", outcome.trace
         assert outcome.end != "hung", f"no end within {attack.seconds} seconds"
-        assert outcome.seconds < attack.seconds
+        assert outcome.seconds < attack.seconds, f"an end after {outcome.seconds:.1f} seconds"
         end = "unpaid" if outcome.end == "refused" and service.nonces else outcome.end
         assert end in attack.ends, (end, outcome.text)
-        assert len(service.nonces) <= attack.calls
-        assert service.strays == []
-        assert service.attacks > 0 or attack.harmless
-        assert not any("cookie" in request.headers for request in service.requests)
+        assert len(service.nonces) <= attack.payments, f"{len(service.nonces)} payments"
+        assert service.strays == [], f"asked for {service.strays}"
+        assert service.attacks > 0 or attack.harmless, "the attack was never carried out"
+        assert not self._cookies, "a cookie came back"
         _require_safe_text(outcome.text)
-        assert outcome.unsaved == ""
+        assert outcome.unsaved == "", outcome.unsaved
         assert report.grown < _MOST_MEMORY, f"{report.grown / 1e6:.0f} MB"
-        assert report.friends == ["completed"] * FRIENDS
+        assert report.friends == ["completed"] * FRIENDS, report.friends
         assert report.friends_seconds < _UNDISTURBED, report.friends_seconds
         if attack.holds:
             attack.holds(outcome)
@@ -97,9 +102,9 @@ class Trial:
 
 def _require_safe_text(text: str) -> None:
     """What a model is told is bounded, can be written down, and shows every character it has."""
-    assert len(text) <= _LONGEST_TEXT
+    assert len(text) <= _LONGEST_TEXT, f"{len(text)} characters for the model"
     hidden = {c for c in text if c != "\n" and unicodedata.category(c) in {"Cc", "Cf", "Co", "Cs"}}
-    assert hidden == set()
+    assert hidden == set(), f"for the model: {hidden}"
 
 
 class CallerProcess:
