@@ -10,7 +10,9 @@ from hostile.trials import Trials
 
 
 @pytest.fixture(scope="session")
-def trials() -> Iterator[Trials]:
+def trials(request: pytest.FixtureRequest) -> Iterator[Trials]:
     """The processes that are attacked, and what came of each attack."""
-    with Trials() as running:
+    parameters = (getattr(item, "callspec", None) for item in request.session.items)
+    chosen = {found.params.get("attack") for found in parameters if found is not None}
+    with Trials(chosen) as running:
         yield running

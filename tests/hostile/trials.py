@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
@@ -157,6 +157,9 @@ class CallerProcess:
 class Trials:
     """All trials of one run of the tests, each carried out once, when it is first asked for."""
 
+    chosen: Collection[Attack | None] = ()
+    """The attacks whose tests were chosen; the others have no place in a round."""
+
     _loop: Loop = field(default_factory=Loop)
     _friendly: Sandbox = field(
         default_factory=lambda: Sandbox(call_seconds=0.05, balance=Decimal(10**9))
@@ -186,7 +189,7 @@ class Trials:
     def of(self, attack: Attack, transport: Transport, among: Sequence[Attack] = ()) -> Trial:
         """The trial of one attack, carried out in a round with others of its list."""
         if (attack, transport) not in self._done:
-            self._play_round(_round_of(attack, among), transport)
+            self._play_round(_round_of(attack, [a for a in among if a in self.chosen]), transport)
         return self._done[attack, transport]
 
     def alone(self, attack: Attack, transport: Transport, **environment: str) -> Trial:
