@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from hostile import deeds, payloads
 from hostile.attack import Attack, Change, End, Leg, Reply, body, ends, field_is, header, literal_is
 from hostile.caller_process import Outcome
+from hostile.service import HostileService
 from hostile.trials import Transport, Trials, cases, on_both_transports
 
 HTTP_LEGS: tuple[Leg, ...] = ("quote", "paid", "poll", "receipts")
@@ -39,6 +40,11 @@ def _padded(size: int) -> Change:
     return lambda honest: honest.with_body(payloads.padded(honest.body, size))
 
 
+def _asked_again(service: HostileService) -> None:
+    """The job that was over a bound said that the call is over, and was not believed."""
+    assert service.count("poll") == service.attacks + 1
+
+
 def _over(leg: Leg) -> Iterator[Attack]:
     """What goes over a bound on a leg. But for the bound, each is the honest answer."""
     pad = _PADS[leg]
@@ -62,10 +68,23 @@ def _over(leg: Leg) -> Iterator[Attack]:
     }
     for name, change in heavy.items():
         yield Attack(
-            name=name, leg=leg, change=change, receipts_tell=told, alone=True, ends=_ends(leg)
+            name=name,
+            leg=leg,
+            change=change,
+            receipts_tell=told,
+            alone=True,
+            ends=_ends(leg),
+            seen=_asked_again if leg == "poll" else None,
         )
     for name, change in over.items():
-        yield Attack(name=name, leg=leg, change=change, receipts_tell=told, ends=_ends(leg))
+        yield Attack(
+            name=name,
+            leg=leg,
+            change=change,
+            receipts_tell=told,
+            ends=_ends(leg),
+            seen=_asked_again if leg == "poll" else None,
+        )
 
 
 def _ends(leg: Leg) -> frozenset[End]:
