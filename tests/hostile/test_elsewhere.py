@@ -110,5 +110,4 @@ def test_proxy_for_the_service(transport: Transport, trials: Trials) -> None:
     with proxy() as (environment, seen):
         outcome = trials.at("https://voice.invalid", transport, **environment)
     assert outcome.end == "refused"
-    assert seen
-    assert {line.rpartition(" ")[0] for line in seen} == {"CONNECT voice.invalid:443"}
+    assert any(line.startswith("CONNECT voice.invalid:443") for line in seen)

@@ -31,7 +31,7 @@ TRANSPORTS: tuple[Transport, ...] = ("httpx", "httpx2")
 FULL = os.environ.get("CHAOS") == "full"
 """Whether the attacks that last longer than a minute run too."""
 
-_ROUND = 1 if os.environ.get("HOSTILE_ALONE") else 8
+_ROUND = 1 if os.environ.get("HOSTILE_ALONE") else 24
 """Attacks at once."""
 
 _MOST_MEMORY = 150 * 10**6
