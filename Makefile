@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 PYTEST := $(BIN)/pytest --dist=loadfile --benchmark-disable
 TEST ?= tests
-CHAOS_TESTS := $(wildcard tests/integration_tests/test_once_*.py) tests/promises/storm
+CHAOS_TESTS := $(wildcard tests/integration_tests/test_once_*.py) tests/promises/storm tests/hostile
 
 help:  ## list the targets
 	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -21,7 +21,7 @@ unit_tests: $(VENV)/.test  ## the tests that open no socket
 	$(PYTEST) --numprocesses=2 $(TEST)/unit_tests --disable-socket --allow-unix-socket
 
 integration_tests: $(VENV)/.test  ## the tests against the sandbox, on 127.0.0.1 only
-	$(PYTEST) --numprocesses=3 $(TEST)/integration_tests $(TEST)/promises $(TEST)/upgrade --allow-hosts=127.0.0.1,::1 --allow-unix-socket
+	$(PYTEST) --numprocesses=3 $(TEST)/integration_tests $(TEST)/promises $(TEST)/hostile $(TEST)/upgrade --allow-hosts=127.0.0.1,::1 --allow-unix-socket
 
 chaos: $(VENV)/.test  ## every fault at every leg, killed workers, and 5,000 storms over real graphs
 	CHAOS=full $(BIN)/pytest $(CHAOS_TESTS) --timeout=5400 --allow-hosts=127.0.0.1,::1 --allow-unix-socket

@@ -61,12 +61,13 @@ def read_json(raw: str | bytes) -> object:
     """Parse an answer, however hostile.
 
     The depth is looked at first: Python's own limit is not to be relied on, since a library that
-    raises it (signing libraries do) turns deep nesting into a crash. Numbers that are too long, and
-    the words `NaN` and `Infinity`, which are not JSON, become `None`. Half characters and NULs in
-    strings become the replacement character.
+    raises it (signing libraries do) turns deep nesting into a crash. The words `NaN` and
+    `Infinity`, which are not JSON, and numbers too large for a float become `None`. Half characters
+    and NULs in strings become the replacement character.
 
     Raises:
-        ValueError: it is not JSON in UTF-8, or larger or deeper than any answer.
+        ValueError: it is not JSON in UTF-8, or larger or deeper than any answer, or it has a
+            number of more than 100 digits.
     """
     if len(raw) > LARGEST_ANSWER:
         raise ValueError("larger than any answer")
@@ -118,9 +119,11 @@ def excerpt(value: object, depth: int = 3) -> Any:  # noqa: ANN401 - JSON of any
 def name(value: object) -> str | None:
     """An id or a code that may go into a header, an address or a log: visible ASCII, no spaces.
 
-    `None` for anything else: an id that had to be changed would be another one.
+    `None` for anything else, and for dots alone, which an address takes for its parent: an id that
+    had to be changed would be the id of something else.
     """
-    return value if isinstance(value, str) and _NAME.fullmatch(value) else None
+    known = isinstance(value, str) and _NAME.fullmatch(value) and value.strip(".")
+    return str(value) if known else None
 
 
 def money(value: object) -> Decimal | None:
@@ -182,13 +185,20 @@ def _require_shallow(written: str) -> None:
             raise ValueError("nested too deeply")
 
 
-def _whole(digits: str) -> int | None:
-    return int(digits) if len(digits.lstrip("-")) <= _LONGEST_NUMBER else None
+def _whole(digits: str) -> int:
+    _require_short(digits)
+    return int(digits)
 
 
 def _fraction(digits: str) -> float | None:
-    read = float(digits) if len(digits) <= _LONGEST_NUMBER else math.inf
+    _require_short(digits)
+    read = float(digits)
     return read if math.isfinite(read) else None
+
+
+def _require_short(digits: str) -> None:
+    if len(digits.lstrip("-")) > _LONGEST_NUMBER:
+        raise ValueError("a longer number than any answer has")
 
 
 def _storable(value: Any) -> Any:  # noqa: ANN401 - JSON of any shape, no deeper than allowed

@@ -143,6 +143,13 @@ def test_json_is_read_as_it_was_written(value: object) -> None:
     assert json.dumps(reading.read_json(written.encode())) == written
 
 
+@pytest.mark.parametrize("number", ["1" * 101, "-" + "1" * 101, "0." + "1" * 101, "1" * 5000])
+def test_a_number_of_more_than_a_hundred_digits_is_no_answer(number: str) -> None:
+    """Whatever stands beside it."""
+    with pytest.raises(ValueError, match="number"):
+        reading.read_json(f'{{"status": "completed", "a": {number}}}')
+
+
 def test_the_deepest_answer_is_read() -> None:
     """64 levels are an answer."""
     written = "[" * 64 + "]" * 64
@@ -156,7 +163,7 @@ def test_the_deepest_answer_is_read() -> None:
         ('{"\\u0000a": "\\u0000"}', {"\ufffda": "\ufffd"}),
         ('["\\\\ud800"]', ["\\ud800"]),
         ("[NaN, Infinity, -Infinity, 1e999]", [None] * 4),
-        ("[" + "1" * 101 + ", " + "1" * 100 + "]", [None, int("1" * 100)]),
+        ("[" + "1" * 100 + "]", [int("1" * 100)]),
         ('{"a": 1, "a": 2}', {"a": 2}),
     ],
     ids=["half a character", "NUL", "an escaped backslash", "no numbers", "digits", "names twice"],
@@ -235,7 +242,7 @@ def test_a_time_of_another_age_is_none(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["angebot-\u00e4\u20ac", "a\r\nb", "a b", "", "a" * 201, "\ud800", 7]
+    "value", ["angebot-\u00e4\u20ac", "a\r\nb", "a b", "", "a" * 201, "\ud800", "..", 7]
 )
 def test_a_name_that_is_no_header_value_is_none(value: object) -> None:
     """An id that had to be changed would be the id of something else."""
