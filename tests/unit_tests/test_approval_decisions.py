@@ -100,6 +100,28 @@ def test_unclear_answer_is_no_decision(answer: Any) -> None:
     assert unclear.why
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ({"type": "respond"}, "it is no decision (Field required)"),
+        ("respond", "it is no decision (Field required)"),
+        ({"type": "reject", "message": 1}, "it is no decision (Input should be a valid string)"),
+        ([], "0 decisions came for one question"),
+    ],
+)
+def test_unclear_answer_is_told_what_is_wrong_with_it(answer: Any, why: str) -> None:
+    """In words, each problem once, so that the next answer can be a better one."""
+    assert read(answer) == Unreadable(why)
+
+
+def test_words_about_an_unclear_answer_do_not_go_on_for_ever() -> None:
+    """An edit can be wrong in many places at once; a person reads a few lines of it."""
+    wrong = {name: [] for name in VoiceCallInput.model_fields}
+    edited = {"name": "voice_call", "args": wrong | {"target_number": "1" * 5000}}
+    unclear = read({"type": "edit", "edited_action": edited})
+    assert len(unclear.why) <= len("it is no decision ()") + 400
+
+
 @given(st.text() | st.integers() | st.none() | st.lists(st.booleans()) | st.floats())
 def test_nothing_else_is_a_yes(answer: Any) -> None:
     """Only `True` and the word itself approve, alone or as a list of one."""
