@@ -239,3 +239,14 @@ def test_a_payment_that_can_still_be_charged_is_not_given_up(credential: Credent
         end = world.run(world.ask(process, KEY, REQUEST))
         process.exit()
         assert wrong_in(world, {f"the end is {word_of(end)}": word_of(end) == "completed"}) == ""
+
+
+def test_a_recovery_waits_for_the_receipt_of_a_payment_that_was_used() -> None:
+    """The worker died after it had paid; the service says so, and shows the receipt later."""
+    with same_pauses(), World(Setting(WALLET, receipt_delay=50.0)) as world:
+        world.run(world.ask(world.process({"paid": ("die after",)}), KEY, REQUEST))
+        world.run(asyncio.sleep(10.0))
+        process = world.process({})
+        world.run(world.recover(process))
+        process.exit()
+        assert wrong_in(world, {"it has no end": world.database.dones[KEY] == 1}) == ""
