@@ -171,6 +171,18 @@ def test_function_is_not_asked_twice_about_a_quote_that_was_gone(
     assert desk.prices == [Decimal("6.75")]
 
 
+def test_quote_that_is_nearly_over_when_the_function_answers_is_not_paid(
+    make_tool: MakeTool,
+) -> None:
+    """A new one of the same price is, so that no payment is lost on one that ends on its way."""
+    desk = Desk("approve")
+    with Sandbox(call_seconds=0.05, quote_seconds=5) as hasty:
+        tool = make_tool(approval=desk, base_url=hasty.base_url, private_key=hasty.private_key)
+        assert tool.invoke(tool_call()).artifact.call_status == "completed"
+        assert (len(legs(hasty, "quote")), len(legs(hasty, "paid"))) == (2, 1)
+    assert desk.prices == [Decimal("6.75")]
+
+
 def test_edit_outlives_a_quote_that_was_gone(make_tool: MakeTool) -> None:
     """The service forgot the quote of the edited call: that one is made, not the model's."""
     desk = Desk(edit("+14155550133", max_duration_minutes=9), "approve")

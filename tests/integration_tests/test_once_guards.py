@@ -64,6 +64,19 @@ def test_two_workers_asking_for_the_same_thing_at_once_make_one_call(
     assert (*seen, times_paid(sandbox)) == ({sandbox.calls[0].request_id}, 1, 1)
 
 
+async def test_a_call_that_another_worker_is_making_answers_when_it_ends(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The other worker lives and waits too, so the end is read from the record that it writes."""
+    sandbox.expect(NUMBER, CallScript(seconds=1.0))
+    one, other = (caller_on(sandbox, CallJournal(tmp_path / "calls.sqlite")) for _ in range(2))
+    making = asyncio.ensure_future(one.acall(request(NUMBER, WORDS)))
+    await asyncio.to_thread(sandbox.wait_until, lambda: bool(sandbox.calls))
+    again, first = await asyncio.gather(other.acall(request(NUMBER, WORDS)), making)
+    seen = (again.call_status, again.request_id == first.request_id, again.reused, first.reused)
+    assert (*seen, times_rung(sandbox)) == ("completed", True, True, False, 1)
+
+
 def test_a_call_of_unknown_fate_is_not_placed_again_in_the_same_words(
     sandbox: Sandbox, journal: CallJournal
 ) -> None:

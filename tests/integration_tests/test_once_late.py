@@ -244,3 +244,27 @@ def test_a_clock_that_was_ahead_before_does_not_make_a_payment_worthless_either(
         world.machine.ahead = 0.0
         world.run(asyncio.sleep(2 * HOUR))
         assert wrong_in(world, {}) == ""
+
+
+@pytest.mark.parametrize("credential", [WALLET, TOKEN], ids=["wallet", "token"])
+def test_a_payment_that_can_still_be_charged_is_not_given_up(credential: Credential) -> None:
+    """It is refused again and again while it is on its way, and arrives just before it lapses."""
+    lapses = 300.0 if credential is WALLET else 600.0
+    with same_pauses(), World(Setting(credential, wait=2 * lapses)) as world:
+        world.run(world.ask(world.process({"paid": ("die",)}), KEY, REQUEST))
+        world.run(asyncio.sleep(lapses - 95.0))
+        process = world.process({"paid": ("delayed", *("no",) * 1000)})
+        end = world.run(world.ask(process, KEY, REQUEST))
+        process.exit()
+        assert wrong_in(world, {f"the end is {word_of(end)}": word_of(end) == "completed"}) == ""
+
+
+def test_a_recovery_waits_for_the_receipt_of_a_payment_that_was_used() -> None:
+    """The worker died after it had paid; the service says so, and shows the receipt later."""
+    with same_pauses(), World(Setting(WALLET, receipt_delay=50.0)) as world:
+        world.run(world.ask(world.process({"paid": ("die after",)}), KEY, REQUEST))
+        world.run(asyncio.sleep(10.0))
+        process = world.process({})
+        world.run(world.recover(process))
+        process.exit()
+        assert wrong_in(world, {"it has no end": world.database.dones[KEY] == 1}) == ""

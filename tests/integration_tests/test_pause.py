@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict
@@ -96,6 +97,62 @@ def test_heard_answer_is_not_given_to_the_next_question(
     graph.invoke(Command(resume="one"), THREAD, durability=durability)
     done = graph.invoke(Command(resume="two"), THREAD, durability=durability)
     assert (done["own"], len(sandbox.rings)) == (["one", "two"], 1)
+
+
+class LateSaver(InMemorySaver):
+    """A checkpointer that stores a bare answer only after it has been looked for twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = threading.Semaphore(0)
+
+    def get_tuple(self, config: RunnableConfig) -> Any:
+        """Read, and note that somebody has looked."""
+        found = super().get_tuple(config)
+        self.looks.release()
+        return found
+
+    def put_writes(self, config: RunnableConfig, writes: Any, *where: Any) -> None:
+        """Write; in the background, if LangGraph does."""
+        if any(channel == "__resume__" and value is not None for channel, value in writes):
+            self.looks = threading.Semaphore(0)
+            for _ in range(2):
+                self.looks.acquire(timeout=2)
+        super().put_writes(config, writes, *where)
+
+
+def test_answer_that_is_stored_late_is_not_given_to_the_next_question(
+    make_tool: MakeTool, sandbox: Sandbox
+) -> None:
+    """Our yes is heard before LangGraph has stored it; it is waited for, and cleared."""
+    saver = LateSaver()
+    graph = calls_then_asks(make_tool(approval="interrupt"), saver)
+    graph.invoke({"own": []}, THREAD)
+    graph.invoke(Command(resume=APPROVE), THREAD)
+    [question] = graph.invoke(None, THREAD)["__interrupt__"]
+    assert (question.value, stored(saver)[0], len(sandbox.rings)) == ("first", None, 1)
+
+
+def test_bare_answer_where_no_question_is_open_is_no_answer(
+    make_tool: MakeTool, sandbox: Sandbox
+) -> None:
+    """The node failed before it called; it is run again with a yes, and the person is asked."""
+    tool, fails = make_tool(approval="interrupt"), iter([True, False])
+
+    def node(_: State) -> State:
+        if next(fails):
+            raise RuntimeError("not yet")
+        tool.invoke(arguments())
+        return {"own": []}
+
+    graph: Any = StateGraph(State)
+    graph.add_node("node", node)
+    graph.add_edge(START, "node")
+    app = graph.compile(checkpointer=InMemorySaver())
+    with pytest.raises(RuntimeError, match="not yet"):
+        app.invoke({"own": []}, THREAD)
+    [question] = app.invoke(Command(resume=APPROVE), THREAD)["__interrupt__"]
+    assert (question.value["type"], sandbox.rings, sandbox.payments) == ("tool_approval", (), ())
 
 
 def test_nothing_but_the_bare_answer_is_touched(make_tool: MakeTool, saver: Any) -> None:

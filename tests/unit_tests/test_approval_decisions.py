@@ -100,6 +100,28 @@ def test_unclear_answer_is_no_decision(answer: Any) -> None:
     assert unclear.why
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ({"type": "respond"}, "it is no decision (Field required)"),
+        ("respond", "it is no decision (Field required)"),
+        ({"type": "reject", "message": 1}, "it is no decision (Input should be a valid string)"),
+        ([], "0 decisions came for one question"),
+    ],
+)
+def test_unclear_answer_is_told_what_is_wrong_with_it(answer: Any, why: str) -> None:
+    """In words, each problem once, so that the next answer can be a better one."""
+    assert read(answer) == Unreadable(why)
+
+
+def test_words_about_an_unclear_answer_do_not_go_on_for_ever() -> None:
+    """An edit can be wrong in many places at once; a person reads a few lines of it."""
+    wrong: dict[str, Any] = {name: [] for name in VoiceCallInput.model_fields}
+    edited = {"name": "voice_call", "args": wrong | {"target_number": "1" * 5000}}
+    unclear = read({"type": "edit", "edited_action": edited})
+    assert len(unclear.why) <= len("it is no decision ()") + 400
+
+
 @given(st.text() | st.integers() | st.none() | st.lists(st.booleans()) | st.floats())
 def test_nothing_else_is_a_yes(answer: Any) -> None:
     """Only `True` and the word itself approve, alone or as a list of one."""
@@ -151,6 +173,14 @@ def test_what_a_person_is_shown_has_no_hidden_characters() -> None:
     words = json.dumps(shown, ensure_ascii=False)
     assert not any(c in words for c in "\x1b\u202e\U000e0041\x07\u2066")
     assert shown["quote"]["talking_points"] == ["abc"]
+
+
+def test_question_leaves_out_what_is_not_known_and_cuts_what_is_long() -> None:
+    """The service's texts are shown up to 2,000 characters; nothing is shown as empty."""
+    quote = QUOTE.model_copy(update={"talking_points": ("x" * 3000, "y" * 2000)})
+    shown = question(quote=quote).value()
+    assert [len(text) for text in shown["quote"]["talking_points"]] == [2000, 2000]
+    assert [name for name, value in (shown | shown["quote"]).items() if value is None] == []
 
 
 @pytest.mark.parametrize(
