@@ -361,7 +361,6 @@ class CallDriver:
 
     async def _follow(self, edited: s.Edited) -> VoiceCallResult | Pending:
         """Go on with the call that a person made of this one."""
-        await self._run.release()
         request = edited.decision.edited_action.args
         driver = CallDriver(
             self._services,

@@ -91,14 +91,19 @@ async def silent(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -
 @asynccontextmanager
 async def service(deed: Deed) -> AsyncIterator[str]:
     """A server on this machine that does this with every connection; its base URL."""
-    tasks = set()
+    tasks: list[asyncio.Task[None]] = []
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        tasks.add(task)
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await deed(reader, writer)
-        writer.close()
+            try:
+                await deed(reader, writer)
+                writer.close()
+                await writer.wait_closed()
+            finally:
+                writer.transport.abort()
+
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(asyncio.ensure_future(act(reader, writer)))
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
@@ -106,8 +111,8 @@ async def service(deed: Deed) -> AsyncIterator[str]:
     finally:
         server.close()
         for task in tasks:
-            if task is not None:
-                task.cancel()
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def ask(base_url: str, package: str, limits: Limits = LIMITS) -> Reply:
