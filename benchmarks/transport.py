@@ -25,7 +25,7 @@ AT_ONCE, ANSWERS_AFTER = 300, 0.2
 BODY = {"objective": "Ask for the opening hours.", "target_number": "+14155550100"}
 ANSWER = json.dumps({"request_id": "req_1", "status": "processing", "note": "x" * 500}).encode()
 Action = Callable[[], Awaitable[None]]
-LIMITS = Limits(connect=30, begin=60)
+LIMITS = Limits(connect=30, begin=60, body=60)
 
 
 async def serve() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote as url_quote
@@ -46,9 +46,6 @@ log = logging.getLogger(__name__)
 _CALL_ROUTE = "/v1/tools/voice/call"
 _RECEIPTS_PAGE = 100
 _LONGEST_PAUSE = 30.0
-_PAID_BODY_SECONDS = 60.0
-"""Seconds for the rest of the answer to a payment, once it has begun: it is worth waiting for."""
-
 _NOT_NOW = {408, 425, 429}
 """Timed out, too early, too many: said of the moment, not of the request."""
 _CURED_BY_A_NEW_PROOF = {"expired", "already_used"}
@@ -63,6 +60,10 @@ class Timeouts:
     """The service reads the objective with a model before it names a price."""
     place: float = 90
     read: float = 20
+    rest: float = 15
+    """For the rest of an answer, once it has begun."""
+    paid_rest: float = 60
+    """The same for the answer to a payment, which is worth waiting for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,7 @@ class OneShotClient:
                 _CALL_ROUTE,
                 None if proved else "write",
                 self._timeouts.place,
-                _PAID_BODY_SECONDS,
+                self._timeouts.paid_rest,
                 body=body,
                 headers=extra,
             )
@@ -357,8 +358,8 @@ class OneShotClient:
         **more: Any,  # noqa: ANN401 - passed on to the transport
     ) -> Answer:
         """One request, one answer; any trouble on the way is a `WeatherError`."""
-        limits = Limits(self._timeouts.connect, begin)
-        limits = limits if rest is None else replace(limits, body=rest)
+        times = self._timeouts
+        limits = Limits(times.connect, begin, times.rest if rest is None else rest)
         reply = await self._transport.exchange(method, path, limits, **more)
         log.debug("%s %s -> %s", method, path.partition("?")[0], reply.status)
         answer = Answer.of(reply)

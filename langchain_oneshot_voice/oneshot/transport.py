@@ -36,7 +36,6 @@ UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "Unsupp
 """Errors that say that no part of the request was sent. After any other it may have arrived."""
 
 _LONGEST_HEADER = 8 * 1024
-_BODY_SECONDS = 15.0
 _POOLS, _CONNECTIONS = 32, 10
 _ENOUGH = 8
 """Requests in each pool that is open before another one is opened."""
@@ -86,7 +85,7 @@ class Limits:
 
     connect: float
     begin: float
-    body: float = _BODY_SECONDS
+    body: float
 
 
 @dataclass(slots=True)

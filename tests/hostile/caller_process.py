@@ -39,7 +39,10 @@ _FRIENDS_KEYS = ["0x" + secrets.token_hex(32) for _ in range(FRIENDS)]
 _MOST_ADDRESS_SPACE = 6 * 2**30
 """Bytes. A bomb that goes off must not take the machine with it."""
 
-_TIMEOUTS = replace(FAST_TIMEOUTS, connect=1.0, quote=0.6, place=0.6, read=0.4)
+_TIMEOUTS = replace(
+    FAST_TIMEOUTS, connect=1.0, quote=0.6, place=0.6, read=0.4, rest=0.8, paid_rest=1.2
+)
+_PACE = replace(FAST_PACE, trusted=1.0)
 _UNLIMITED = {
     "max_cost_per_day": None,
     "max_calls_per_number_per_day": None,
@@ -133,7 +136,7 @@ def make_tool(
         journal=journal,
         policy=limits,
         max_wait=max_wait,
-        pace=FAST_PACE,
+        pace=_PACE,
         patience=FAST_PATIENCE,
         timeouts=_TIMEOUTS,
     )

@@ -51,6 +51,11 @@ FOUND = [
     Attack(name=f"{name}-and-receipts", leg="paid", deed=deed, receipts_tell=True)
     for name, deed in _FAULTS.items()
 ]
+_END_OF_A_DRIP = {
+    ("quote", "drip-of-body"): ends("refused"),  # over a bound: it is not asked again
+    ("receipts", "drip-of-body"): ends("unknown"),
+    ("receipts", "drip-of-header"): ends("unknown"),
+}
 DRIPS = [
     Attack(
         name=name,
@@ -58,10 +63,8 @@ DRIPS = [
         deed=deed,
         times=1,
         receipts_tell=leg == "paid",
-        ends=ends("completed") if leg != "receipts" else ends("unknown"),
-        max_wait=100.0 if leg == "poll" else 2.0,
-        seconds=100.0,
-        full=True,
+        ends=_END_OF_A_DRIP.get((leg, name), ends("completed")),
+        max_wait=6.0 if leg == "poll" else 2.0,
     )
     for leg in HTTP_LEGS
     for name, deed in {"drip-of-body": deeds.drip_body, "drip-of-header": deeds.drip_header}.items()

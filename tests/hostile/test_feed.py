@@ -130,9 +130,7 @@ STARVING = [
         name=name,
         leg="socket",
         deed=deed,
-        max_wait=40.0,
-        seconds=45.0,
-        full=True,
+        max_wait=8.0,
         ends=ends("completed"),
     )
     for name, deed in {

@@ -170,7 +170,7 @@ async def test_a_request_that_may_have_arrived_is_never_called_unsent(
 @both_packages
 async def test_a_request_whose_body_is_not_read_ends(package: str) -> None:
     """Sending, too, has an end; a part of it may have arrived."""
-    transport_limits = Limits(connect=2.0, begin=0.5)
+    transport_limits = Limits(connect=2.0, begin=0.5, body=0.5)
     async with service(silent) as base_url:
         transport = Transport(Environment.at(base_url), package)
         body = {"context": "x" * 2**24}
@@ -213,7 +213,7 @@ async def test_an_answer_within_the_bounds_is_read(package: str, answer: bytes) 
 async def test_a_largest_answer_is_read_whole(package: str) -> None:
     """4 MiB are within the bounds."""
     async with service(answering(whole(b" " * LARGEST_ANSWER))) as base_url:
-        reply = await ask(base_url, package, Limits(2.0, 10.0))
+        reply = await ask(base_url, package, Limits(2.0, 10.0, 10.0))
     assert len(reply.body) == LARGEST_ANSWER
 
 
@@ -245,7 +245,7 @@ async def test_a_proxy_of_the_environment_carries_what_goes_to_the_service(
     async with service(tunnel) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy)
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-        reply = await ask("https://phone.example", package, Limits(5.0, 5.0))
+        reply = await ask("https://phone.example", package, Limits(5.0, 5.0, 5.0))
         async with service(answering(whole(b"{}"))) as beside:
             monkeypatch.setenv("HTTP_PROXY", proxy)
             await ask(beside, package)
@@ -275,7 +275,7 @@ async def test_three_hundred_requests_at_once_share_small_pools(package: str) ->
 
     async with service(deed) as base_url:
         transport = Transport(Environment.at(base_url), package)
-        many = Limits(10.0, 30.0)
+        many = Limits(10.0, 30.0, 30.0)
 
         async def ask_one() -> Reply:
             return await transport.exchange("POST", "/", many, headers={}, body=BODY)
