@@ -201,3 +201,11 @@ def test_only_a_graph_with_a_checkpointer_and_a_thread_can_be_paused(seen: Seen)
     graph_of(node).compile(checkpointer=InMemorySaver()).invoke({"done": []}, THREAD)
     graph_of(node).compile().invoke({"done": []}, THREAD)
     assert [can_pause(task) for task in (*seen.tasks, None)] == [True, False, False]
+
+
+def test_repr_of_a_task_shows_nothing_of_the_user_s_config(seen: Seen) -> None:
+    """What a config carries, a key perhaps, does not get into logs with the task."""
+    graph = graph_of(lambda _state: seen.look()).compile(checkpointer=InMemorySaver())
+    graph.invoke({}, {"configurable": {"thread_id": "t", "api_key": "a secret"}})
+    assert "a secret" not in repr(seen.tasks)
+    assert seen.tasks[0].configurable["api_key"] == "a secret"
