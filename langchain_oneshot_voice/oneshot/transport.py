@@ -219,12 +219,12 @@ async def _read(response: Any) -> Reply:  # noqa: ANN401 - of either package
     """Read an answer's body, as much as an answer may have."""
     headers = {name.lower(): value for name, value in response.headers.items()}
     if any(len(value) > _LONGEST_HEADER for value in headers.values()):
-        raise OverBoundsError(f"a header of over {_LONGEST_HEADER} bytes")
+        raise OverBoundsError(f"a header of over {_LONGEST_HEADER // 1024} kB")
     body = bytearray()
     async for chunk in _decompressed(response.aiter_raw(), headers.get("content-encoding", "")):
         body += chunk
         if len(body) > LARGEST_ANSWER:
-            raise OverBoundsError(f"an answer of over {LARGEST_ANSWER} bytes")
+            raise OverBoundsError(f"an answer of over {LARGEST_ANSWER // 2**20} MiB")
     return Reply(response.status_code, headers, bytes(body))
 
 
