@@ -8,6 +8,7 @@ question) is done where the caller is.
 from __future__ import annotations
 
 import asyncio
+import getpass
 import importlib.util
 import logging
 from collections.abc import Sequence
@@ -179,6 +180,35 @@ class VoiceCaller:
         """Like `recover`, from any event loop."""
         return await ENGINE.acall(self._recover, max_wait)
 
+    def pause(self, reason: str, *, by: str | None = None) -> None:
+        """Stop all calls, of everybody who shares the journal, until `resume`.
+
+        Nothing is signed from now on. Calls that were signed before are seen to their end. A model
+        that asks for a call is told who stopped them, and why. If calls are stopped already, the
+        first reason stays.
+
+        Args:
+            reason: why.
+            by: who says so; the name of this process's user by default.
+        """
+        ENGINE.call(self._pause, reason, by)
+
+    async def apause(self, reason: str, *, by: str | None = None) -> None:
+        """Like `pause`, from any event loop."""
+        await ENGINE.acall(self._pause, reason, by)
+
+    def resume(self) -> bool:
+        """Allow calls again.
+
+        Returns:
+            Whether they were stopped.
+        """
+        return ENGINE.call(self._resume)
+
+    async def aresume(self) -> bool:
+        """Like `resume`, from any event loop."""
+        return await ENGINE.acall(self._resume)
+
     def suppress(self, numbers: str | Sequence[str], *, reason: str = "on request") -> None:
         """Refuse calls to these numbers from now on, to everybody who shares the journal.
 
@@ -310,6 +340,18 @@ class VoiceCaller:
         ends = await asyncio.gather(*map(finish, unfinished))
         return [end for end in ends if end is not None]
 
+    async def _pause(self, reason: str, by: str | None) -> None:
+        try:
+            await (await self._open_journal()).pause(reason, by=by or user_name())
+        except JournalUnavailableError as trouble:
+            raise wording.journal_unavailable(trouble) from trouble
+
+    async def _resume(self) -> bool:
+        try:
+            return await (await self._open_journal()).resume()
+        except JournalUnavailableError as trouble:
+            raise wording.journal_unavailable(trouble) from trouble
+
     async def _suppress(self, spelled: Sequence[str], reason: str) -> None:
         numbers = read_listed(spelled, self.policy.default_region)
         try:
@@ -358,3 +400,11 @@ def _listed(numbers: str | Sequence[str]) -> Sequence[str]:
 def _require_langgraph() -> None:
     if importlib.util.find_spec("langgraph") is None:
         raise wording.approval_needs_langgraph()
+
+
+def user_name() -> str:
+    """The name of the user whose process this is."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return "somebody"

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.do_not_call import read_listed
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
@@ -79,6 +80,10 @@ def calls(
     journal: Journal = None,
 ) -> None:
     """List the calls that the journal knows, numbers masked."""
+    stopped = _with_journal(journal, lambda book: book.paused())
+    if stopped is not None:
+        said = wording.calls_stopped(stopped.reason, stopped.by, stopped.since)
+        _console.print(Text(said.reason, style="yellow"))
     records = _with_journal(journal, lambda book: book.recent(limit=limit))
     if not records:
         _console.print("No calls yet.")
@@ -110,6 +115,27 @@ def recover(
     _console.print(f"{len(ends)} unfinished {'call' if len(ends) == 1 else 'calls'} looked at.")
     if any(isinstance(end, VoiceCallError) for end in ends):
         raise typer.Exit(1)
+
+
+@app.command()
+def pause(
+    why: Annotated[str, typer.Option(help="Told to every model that asks for a call.")] = "",
+    journal: Journal = None,
+) -> None:
+    """Stop all calls of everybody who shares the journal; those under way go on to their end."""
+    from langchain_oneshot_voice.caller import user_name  # noqa: PLC0415 - slow to import
+
+    stopped = _with_journal(journal, lambda book: book.pause(why, by=user_name()))
+    age = _age(max(time.time() - stopped.since, 0))
+    _console.print(Text(f"All calls are stopped ({plain(stopped.by)}, {age} ago). To allow them:"))
+    _console.print("  oneshot-voice resume")
+
+
+@app.command()
+def resume(journal: Journal = None) -> None:
+    """Allow calls again."""
+    was = _with_journal(journal, lambda book: book.resume())
+    _console.print("Calls are allowed again." if was else "Calls were not stopped.")
 
 
 @app.command()

@@ -18,17 +18,13 @@ import anyio
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.calls import states as s
 from langchain_oneshot_voice.calls.price_leg import PriceLeg, goal_of, headers_for, stands
-from langchain_oneshot_voice.calls.results import quote_of
+from langchain_oneshot_voice.calls.results import guard_refusal, quote_of
 from langchain_oneshot_voice.calls.run import Run
 from langchain_oneshot_voice.calls.services import CallServices
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import (
     CallRecord,
     DuplicateCall,
-    NumberBusy,
-    NumberLimitReached,
-    NumberSuppressed,
-    SpendLimitReached,
     SpendLimits,
 )
 from langchain_oneshot_voice.oneshot import payment
@@ -102,7 +98,7 @@ class PaymentLeg:
             case DuplicateCall():
                 return s.SameCall(answer.record)
             case _:
-                return s.Refusal(_guard_refusal(answer))
+                return s.Refusal(guard_refusal(answer))
 
     async def present(
         self, state: s.Signed
@@ -270,22 +266,6 @@ def _limits(policy: CallPolicy) -> SpendLimits:
         max_calls_per_number_per_day=policy.max_calls_per_number_per_day,
         duplicate_window=window.total_seconds() if window else 0.0,
     )
-
-
-def _guard_refusal(
-    guard: NumberBusy | NumberLimitReached | NumberSuppressed | SpendLimitReached,
-) -> VoiceCallError:
-    match guard:
-        case NumberBusy():
-            return wording.number_busy(guard.record.numbers, guard.record.request_id)
-        case NumberSuppressed():
-            return wording.number_suppressed(guard.numbers)
-        case NumberLimitReached():
-            return wording.number_limit_reached(guard.number, guard.cap, guard.resets_at)
-        case SpendLimitReached():
-            return wording.daily_cost_limit_reached(
-                guard.cap, guard.spent, guard.amount, guard.resets_at
-            )
 
 
 async def _seen_through(work: Coroutine[Any, Any, T], grace: float) -> T:

@@ -23,6 +23,7 @@ from langchain_oneshot_voice.approval.decisions import (
 )
 from langchain_oneshot_voice.approval.questions import Question, question_id
 from langchain_oneshot_voice.calls import states as s
+from langchain_oneshot_voice.calls.results import guard_refusal
 from langchain_oneshot_voice.calls.run import Run
 from langchain_oneshot_voice.calls.services import Asker, CallServices
 from langchain_oneshot_voice.engine import call_user
@@ -97,9 +98,9 @@ class PriceLeg:
         """Ask the service for a price."""
         if state.offers >= s.MOST_OFFERS:
             return s.Refusal(wording.no_stable_price())
-        listed = await self._services.journal.suppressed(self.request.numbers)
-        if listed:
-            return s.Refusal(wording.number_suppressed(listed))
+        bar = await self._services.journal.barred(self.request.numbers)
+        if bar is not None:
+            return s.Refusal(guard_refusal(bar))
         headers = headers_for(self._run.record, self._services.policy)
         try:
             offer = await self._services.client.quote(self.body, headers)

@@ -1,9 +1,18 @@
-"""What a record of a call amounts to for the caller."""
+"""What a record of a call, or what stands in its way, amounts to for the caller."""
 
 from __future__ import annotations
 
+from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.call_states import STATES
-from langchain_oneshot_voice.journal import CallRecord
+from langchain_oneshot_voice.errors import VoiceCallError
+from langchain_oneshot_voice.journal import (
+    CallRecord,
+    NumberBusy,
+    NumberLimitReached,
+    NumberSuppressed,
+    Paused,
+    SpendLimitReached,
+)
 from langchain_oneshot_voice.oneshot.answers import quote_in
 from langchain_oneshot_voice.oneshot.results import read_result
 from langchain_oneshot_voice.schemas import CallCost, VoiceCallQuote, VoiceCallResult
@@ -37,3 +46,22 @@ def declined_result(record: CallRecord, message: str | None) -> VoiceCallResult:
         quote=quote,
         call_key=record.call_key,
     )
+
+
+def guard_refusal(
+    guard: Paused | NumberBusy | NumberLimitReached | NumberSuppressed | SpendLimitReached,
+) -> VoiceCallError:
+    """What stands in the way of a call, as the error that it is."""
+    match guard:
+        case Paused():
+            return wording.calls_stopped(guard.reason, guard.by, guard.since)
+        case NumberBusy():
+            return wording.number_busy(guard.record.numbers, guard.record.request_id)
+        case NumberSuppressed():
+            return wording.number_suppressed(guard.numbers)
+        case NumberLimitReached():
+            return wording.number_limit_reached(guard.number, guard.cap, guard.resets_at)
+        case SpendLimitReached():
+            return wording.daily_cost_limit_reached(
+                guard.cap, guard.spent, guard.amount, guard.resets_at
+            )

@@ -30,7 +30,15 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 
 from langchain_oneshot_voice.call_states import CallState
-from langchain_oneshot_voice.journal import calls, forgetting, questions, suppressions, workers
+from langchain_oneshot_voice.journal import (
+    calls,
+    forgetting,
+    guards,
+    questions,
+    stop_switch,
+    suppressions,
+    workers,
+)
 from langchain_oneshot_voice.journal.records import (
     AskedQuestion,
     CallRecord,
@@ -38,6 +46,8 @@ from langchain_oneshot_voice.journal.records import (
     Guard,
     JournalUnavailableError,
     NewCall,
+    NumberSuppressed,
+    Paused,
     SpendLimits,
     Suppression,
 )
@@ -337,6 +347,28 @@ class CallJournal:
     async def suppressions(self) -> list[Suppression]:
         """Return every number that is not to be called, newest first."""
         return await self._read(suppressions.listed)
+
+    # The stop switch
+
+    async def pause(self, reason: str, *, by: str) -> Paused:
+        """Stop all calls: from now on nobody who shares the journal signs anything.
+
+        Calls that were signed before are seen to their end. If calls are stopped already, the
+        first reason stays.
+        """
+        return await asyncio.shield(self._write(stop_switch.pause, reason, by))
+
+    async def resume(self) -> bool:
+        """Allow calls again; return whether they were stopped."""
+        return await self._write(stop_switch.resume)
+
+    async def paused(self) -> Paused | None:
+        """Return who stopped all calls, when and why; `None` if nobody did."""
+        return await self._read(stop_switch.paused)
+
+    async def barred(self, numbers: tuple[str, ...]) -> Paused | NumberSuppressed | None:
+        """Return what forbids calls to these numbers at any price: the switch, or the list."""
+        return await self._read(guards.barred, numbers)
 
     # Housekeeping
 

@@ -302,7 +302,9 @@ def _begin(
         connection.execute(_INSERT, values)
     else:
         key = refused.call_key
-        values |= {"call_key": key, "attempt": refused.attempt + 1}
+        # The request has the call's name at the service, which stays; a price replaces the rest.
+        request = refused.request or values["request"]
+        values |= {"call_key": key, "attempt": refused.attempt + 1, "request": request}
         values["created_at"] = refused.created_at
         terms = {"key": key, "known_state": refused.state, "forgotten_at": None}
         connection.execute(_FROM, {**values, **terms})

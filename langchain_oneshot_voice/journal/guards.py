@@ -21,6 +21,7 @@ from langchain_oneshot_voice.journal.records import (
     NumberBusy,
     NumberLimitReached,
     NumberSuppressed,
+    Paused,
     SpendLimitReached,
     SpendLimits,
 )
@@ -32,6 +33,7 @@ from langchain_oneshot_voice.journal.schema import (
     record_columns,
     unsettled,
 )
+from langchain_oneshot_voice.journal.stop_switch import paused
 from langchain_oneshot_voice.journal.suppressions import suppressed
 
 LINE_BUSY_SECONDS = 45 * 60.0
@@ -131,8 +133,8 @@ def check(
     connection: Connection, now: float, call: CallRecord, amount: Decimal, limits: SpendLimits
 ) -> Guard | None:
     """Return the first guard that does not allow to sign the call for this amount."""
-    if listed := suppressed(connection, now, call.numbers):
-        return NumberSuppressed(listed)
+    if bar := barred(connection, now, call.numbers):
+        return bar
     if duplicate := find_duplicate(connection, now, call, limits.duplicate_window):
         return DuplicateCall(duplicate)
     if busy := find_busy(connection, now, call):
@@ -140,6 +142,16 @@ def check(
     return _check_spend(connection, now, call, amount, limits.max_cost_per_day) or _check_numbers(
         connection, now, call, limits.max_calls_per_number_per_day
     )
+
+
+def barred(
+    connection: Connection, now: float, numbers: tuple[str, ...]
+) -> Paused | NumberSuppressed | None:
+    """Return what forbids every call, or every call to one of the numbers, whatever it costs."""
+    if stopped := paused(connection, now):
+        return stopped
+    listed = suppressed(connection, now, numbers)
+    return NumberSuppressed(listed) if listed else None
 
 
 def number_tag(connection: Connection, number: str) -> str:

@@ -266,7 +266,24 @@ class NumberSuppressed:
     numbers: tuple[str, ...] = field(repr=False)
 
 
-Guard = DuplicateCall | NumberBusy | SpendLimitReached | NumberLimitReached | NumberSuppressed
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Somebody has stopped all calls.
+
+    Attributes:
+        reason: why, in their words.
+        by: who they are.
+        since: when, in epoch seconds.
+    """
+
+    reason: str
+    by: str
+    since: float
+
+
+Guard = (
+    Paused | DuplicateCall | NumberBusy | SpendLimitReached | NumberLimitReached | NumberSuppressed
+)
 """Why a call may not be signed now. Nothing was written."""
 
 

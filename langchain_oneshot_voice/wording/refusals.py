@@ -46,6 +46,24 @@ def number_suppressed(numbers: tuple[str, ...]) -> CallRefusedError:
     )
 
 
+def calls_stopped(reason: str, by: str, since: float) -> CallRefusedError:
+    """Somebody turned the stop switch on.
+
+    Args:
+        reason: why, in their words.
+        by: who they are.
+        since: when, in epoch seconds.
+    """
+    why = spelling.words(reason)
+    return CallRefusedError(
+        f"{spelling.code(by)} stopped all calls at {spelling.moment(since)}"
+        f"{f', saying: {why}' if why else '.'}",
+        code="calls_stopped",
+        advice="Do not try again before calls are allowed again; tell the user.",
+        details={"reason": reason, "by": by, "since": since},
+    )
+
+
 def number_limit_reached(number: str, cap: int, resets_at: float | None) -> CallRefusedError:
     """The number was called as often as the policy allows in a day."""
     return CallRefusedError(

@@ -44,6 +44,12 @@ def code(word: str) -> str:
 
 def service_says(said: str | None) -> str:
     """The service's own words as a quotation with a space before it; empty if there are none."""
-    words = bounded(plain(said or ""), _LONGEST_WORDS).replace('"', "'")
-    end = "" if words.endswith((".", "!", "?")) else "."
-    return f' The service says: "{words}"{end}' if words else ""
+    quotation = words(said or "")
+    return f" The service says: {quotation}" if quotation else ""
+
+
+def words(said: str) -> str:
+    """Somebody's words in quotation marks, on one bounded line that ends a sentence."""
+    shown = bounded(plain(said), _LONGEST_WORDS).replace('"', "'")
+    end = "" if shown.endswith((".", "!", "?")) else "."
+    return f'"{shown}"{end}' if shown else ""

@@ -98,6 +98,8 @@ def life_of_a_call() -> Iterator[Entry]:
     yield case("a conference, not placed yet", refusals.number_busy, (NUMBER, OTHER), None)
     yield case("forgotten numbers", refusals.number_busy, (), REQUEST_ID)
     yield case("", refusals.number_suppressed, (NUMBER,))
+    yield case("", refusals.calls_stopped, "The agent calls the wrong people", "ana", resets_at)
+    yield case("no reason", refusals.calls_stopped, "", "ana", resets_at)
     yield case("room again later", refusals.number_limit_reached, NUMBER, 3, resets_at)
     yield case("a limit of one", refusals.number_limit_reached, NUMBER, 1, None)
     yield case(
