@@ -192,7 +192,7 @@ async def test_rows_of_dead_workers_are_removed(journal: CallJournal, other: Cal
     """When a worker first says that it is alive, those of the day before go."""
 
     def record(connection: Connection, now: float) -> None:
-        rows = [("old", now - 90000), ("young", now - 80000)]
+        rows = [("old", now - 86_500), ("young", now - 86_300)]
         terms = [{"worker": name, "beat_at": at, "dead_after": 4.0} for name, at in rows]
         connection.execute(workers.insert(), terms)
 
