@@ -14,6 +14,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig, ensure_config
@@ -21,6 +22,7 @@ from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.approval import Approval
 from langchain_oneshot_voice.approval.pause import GraphPause, can_pause
+from langchain_oneshot_voice.arguments import knowing_its_arguments
 from langchain_oneshot_voice.caller_side import AsyncSide, Side, SyncSide, run_sync
 from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.calls.driver import CallDriver, Pending
@@ -90,6 +92,7 @@ class VoiceCaller:
         ConfigurationError: when the address or the schema can't be used.
     """
 
+    @knowing_its_arguments
     def __init__(  # noqa: PLR0913 - each is one thing that a user may want to set
         self,
         credential: Credential,
@@ -162,6 +165,10 @@ class VoiceCaller:
         """Like `call`, from any event loop."""
         intent = self._intent(request, call_key, policy, tool_call_id, tool_name, config)
         return await self._call_from(AsyncSide(), intent)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled."""
+        raise TypeError(wording.not_picklable(type(self).__name__))
 
     def recover(self, max_wait: float = 60.0) -> list[VoiceCallResult | VoiceCallError]:
         """Finish what dead processes left: calls that were paid for, or may have been.

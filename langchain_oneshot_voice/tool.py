@@ -6,18 +6,27 @@ model with a `VoiceCallResult` beside it, its refusals as errors that a model ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import patch_config
 from langchain_core.tools import ArgsSchema, BaseTool
 from langchain_core.utils import from_env, secret_from_env
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
+from pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    model_validator,
+)
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.approval import Approval
+from langchain_oneshot_voice.arguments import require_known
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import OnProgress
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
@@ -104,7 +113,7 @@ class VoiceCallTool(BaseTool):
     `"never"`; `"interrupt"`, the person behind a LangGraph graph; or a function of the request and
     the quote that answers with a decision.
     """
-    journal: Any = None
+    journal: Any = Field(default=None, exclude=True, repr=False)  # a URL may hold a password
     """Where calls are recorded: a SQLAlchemy URL, a path, `"memory"` or a `CallJournal`."""
     on_progress: OnProgress | None = Field(default=None, exclude=True)
     """A function, sync or async, that is told each step of a call as a `CallProgress`."""
@@ -117,6 +126,55 @@ class VoiceCallTool(BaseTool):
 
     _caller: VoiceCaller = PrivateAttr()
 
+    @field_serializer("*", mode="wrap", when_used="json")
+    def _as_json(self, value: Any, ordinary: SerializerFunctionWrapHandler) -> Any:  # noqa: ANN401 - of any field
+        """Write functions and classes, which JSON has not, by their names."""
+        return value.__qualname__ if callable(value) else ordinary(value)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_arguments(cls, given: Any) -> Any:  # noqa: ANN401 - whatever the user gave
+        if isinstance(given, dict):
+            require_known(cls.__name__, given, list(cls.model_fields))
+        return given
+
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - of any field
+        """Change a setting. It holds from the next call on, or is refused and nothing changes."""
+        if name not in _SETTINGS:
+            if not name.startswith("_"):
+                require_known(type(self).__name__, [name], list(type(self).model_fields))
+            super().__setattr__(name, value)
+            return
+        changed = self._with({name: value})
+        for setting in _SETTINGS:
+            super().__setattr__(setting, getattr(changed, setting))
+        self._caller = changed.caller
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy the tool, with these fields changed; a change is checked as at the beginning."""
+        del deep  # a journal and a credential are shared in any case
+        copied = super().model_copy()
+        for name, value in (update or {}).items():
+            setattr(copied, name, value)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Copy the tool; a journal and a credential are shared."""
+        del memo
+        return self.model_copy()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled."""
+        raise TypeError(wording.not_picklable(type(self).__name__))
+
+    def _with(self, changes: dict[str, Any]) -> VoiceCallTool:
+        """A tool with the same settings, but for these."""
+        settings = {name: getattr(self, name) for name in _SETTINGS} | changes
+        for one, other in (("private_key", "access_token"), ("access_token", "private_key")):
+            if changes.get(one) is not None:
+                settings[other] = None  # what pays is changed as a whole
+        return VoiceCallTool(**settings)
+
     def model_post_init(self, context: Any, /) -> None:  # noqa: ANN401 - pydantic's signature
         """Check the configuration at once, so that a fault shows before a model is involved."""
         super().model_post_init(context)
@@ -126,9 +184,11 @@ class VoiceCallTool(BaseTool):
         given = {"private_key", "access_token"} & self.model_fields_set
         key, token = self.private_key, self.access_token
         if given == {"private_key"} and key:
-            token = self.access_token = None
+            token = None
         elif given == {"access_token"} and token:
-            key = self.private_key = None
+            key = None
+        super().__setattr__("private_key", key)
+        super().__setattr__("access_token", token)
         self._caller = VoiceCaller(
             credential(key, token),
             base_url=self.base_url,
@@ -204,3 +264,7 @@ def _told(result: VoiceCallResult) -> tuple[str, VoiceCallResult]:
         quote = quote.model_copy(update={"raw": shortened(quote.raw)})
     artifact = result.model_copy(update={"raw": shortened(result.raw), "quote": quote})
     return wording.text_for_model(result), artifact
+
+
+_SETTINGS = frozenset(VoiceCallTool.model_fields) - frozenset(BaseTool.model_fields)
+"""The fields that say how calls are made. The others are LangChain's."""

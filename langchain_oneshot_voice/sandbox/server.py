@@ -16,6 +16,8 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Literal, Self
 
+from langchain_oneshot_voice.arguments import knowing_its_arguments
+
 from .account_rules import HoldAt
 from .chain import CHAINS, ChainName
 from .faults import Fault, FaultBox, Leg, Tamper
@@ -55,6 +57,7 @@ class Sandbox:
         ```
     """
 
+    @knowing_its_arguments
     def __init__(
         self,
         *,

@@ -48,6 +48,7 @@ from langchain_oneshot_voice.wording.program import (
     http_package_missing,
     http_package_unknown,
     no_credential,
+    not_picklable,
     outcome_schema_unusable,
     plot_needs_matplotlib,
     policy_file_unreadable,
@@ -55,6 +56,7 @@ from langchain_oneshot_voice.wording.program import (
     private_key_unusable,
     setting_fault,
     two_credentials,
+    unknown_arguments,
     unknown_setting,
 )
 from langchain_oneshot_voice.wording.refusals import (
@@ -160,6 +162,7 @@ __all__ = [
     "no_credential",
     "no_stable_price",
     "no_time_zone",
+    "not_picklable",
     "number_busy",
     "number_fault",
     "number_given_twice",
@@ -192,6 +195,7 @@ __all__ = [
     "time_zone_unknown",
     "token_without_wallet",
     "two_credentials",
+    "unknown_arguments",
     "unknown_setting",
     "values_not_fitting",
     "values_refused_together",

@@ -61,6 +61,29 @@ def unknown_setting(named: Sequence[str], known: Sequence[str], close: Sequence[
     return f"a policy has no {', '.join(named)}{meant} The settings are: {', '.join(known)}"
 
 
+def unknown_arguments(what: str, meant: Mapping[str, Sequence[str]]) -> str:
+    """Something was made with arguments that it does not have.
+
+    Args:
+        what: the class.
+        meant: each unknown argument, and the known ones with a similar name.
+    """
+    faults = [
+        f"`{name}` is not an argument of {what}"
+        + (f"; did you mean `{close[0]}`?" if close else ".")
+        for name, close in meant.items()
+    ]
+    return " ".join(faults)
+
+
+def not_picklable(what: str) -> str:
+    """It holds a secret, and connections that belong to this process."""
+    return (
+        f"{what} can't be pickled: it may hold a key. Make it anew in the process that uses it,"
+        " from the environment."
+    )
+
+
 def policy_unusable(source: str | None, faults: Sequence[str]) -> ConfigurationError:
     """A policy's settings are unknown or wrong.
 

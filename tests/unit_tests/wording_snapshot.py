@@ -237,6 +237,9 @@ def program_texts() -> Iterator[Entry]:
     """The program has to be corrected."""
     yield case("", program.no_credential)
     yield case("", program.two_credentials)
+    meant = {"approve": ["approval"], "colour": list[str]()}
+    yield case("", program.unknown_arguments, "VoiceCallTool", meant)
+    yield case("", program.not_picklable, "VoiceCallTool")
     yield case("", program.http_package_unknown, "curl", ("httpx2", "httpx"))
     yield case("", program.http_package_missing, "httpx2")
     yield case("", program.private_key_unusable)
