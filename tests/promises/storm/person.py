@@ -134,7 +134,10 @@ class Person:
                 self.strange.append("a question's value has another id than its interrupt")
             if question not in self.heard:
                 self.heard[question] = self._new(question)
-                if self._alone(question) and self._refused_before(self.heard[question]):
+                # A no that could not be told apart is asked for again, and the note says so.
+                unexplained = not shown.value.get("note")
+                refused = self._alone(question) and self._refused_before(self.heard[question])
+                if refused and unexplained:
                     self.strange.append("asked again after a no")
             self.bare_in_vain += self.heard[question].bare
             self.heard[question].bare = False
