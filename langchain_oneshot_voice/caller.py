@@ -78,7 +78,8 @@ class VoiceCaller:
         policy: limits on calls.
         approval: who is asked before a call is paid for: `"never"`, `"interrupt"` or a function.
         journal: SQLAlchemy URL, path, `"memory"` or a `CallJournal`; by default the one named by
-            `ONESHOT_VOICE_JOURNAL`, else a SQLite file in the user's data directory.
+            `ONESHOT_VOICE_JOURNAL`, else a SQLite file in the user's data directory; a service on
+            this machine, such as a sandbox, has a file of its own there.
         on_progress: told of each step of each call.
         max_wait: seconds to wait for an outcome before an in-progress result is handed back; by
             default the longest that the call may take, and two minutes.
@@ -302,7 +303,7 @@ class VoiceCaller:
             key = intent.key.on_record(
                 account=services.account,
                 tenant=intent.policy.tenant,
-                base_url=self.environment.base_url,
+                base_url=self.environment.service,
             )
             teller = ProgressTeller(key, request.numbers, self._on_progress, config)
             driver = CallDriver(
@@ -340,7 +341,7 @@ class VoiceCaller:
 
         try:
             unfinished = await services.journal.unfinished(
-                account=services.account, base_url=self.environment.base_url
+                account=services.account, base_url=self.environment.service
             )
         except JournalUnavailableError as trouble:
             raise wording.journal_unavailable(trouble) from trouble
@@ -396,7 +397,8 @@ class VoiceCaller:
         where = self._journal
         if isinstance(where, CallJournal):
             return where
-        named = str(address(where))
+        port = self.environment.port if self.environment.is_loopback else None
+        named = str(address(where, sandbox_port=port))
         return await ENGINE.shared(("journal", named), lambda: CallJournal(named))
 
 

@@ -182,7 +182,7 @@ class CallDriver:
     def _is_of_us(self, record: CallRecord) -> bool:
         """Whether a record is of the same payer, tenant and service: 0.1.0's keys did not say."""
         services = self._services
-        ours = (services.account, services.policy.tenant, services.client.environment.base_url)
+        ours = (services.account, services.policy.tenant, services.client.environment.service)
         return (record.account.lower(), record.tenant, record.base_url) == ours
 
     async def _claim_and_run(self, request: VoiceCallInput) -> VoiceCallResult | Pending:
@@ -430,7 +430,7 @@ class CallDriver:
             call_key=key,
             account=services.account,
             tenant=services.policy.tenant,
-            base_url=services.client.environment.base_url,
+            base_url=services.client.environment.service,
             numbers=request.numbers,
             fingerprint=fingerprint(request),
             request=request_body(request, goal),

@@ -80,9 +80,15 @@ class Store(Protocol):
         """Tell, inside a later transaction, whether that one committed."""
 
 
-def address(where: str | Path | None) -> str | Path:
-    """The journal that is meant: this one, else the environment's, else the default."""
-    return where or os.environ.get(ENVIRONMENT) or _default_path()
+def address(where: str | Path | None, *, sandbox_port: int | None = None) -> str | Path:
+    """The journal that is meant: this one, else the environment's, else the default.
+
+    Args:
+        where: a path, a URL or `"memory"`, if the user gave one.
+        sandbox_port: where the service listens, if it is on this machine: its calls are no real
+            ones, and stay out of the user's own record.
+    """
+    return where or os.environ.get(ENVIRONMENT) or _default_path(sandbox_port)
 
 
 def locate(where: str | Path | None) -> Store:
@@ -134,8 +140,9 @@ def unavailable(url: URL, error: Exception, *, doing: str = "use") -> JournalUna
     )
 
 
-def _default_path() -> Path:
-    return Path(platformdirs.user_data_dir("langchain-oneshot-voice")) / "calls.sqlite"
+def _default_path(sandbox_port: int | None) -> Path:
+    name = "calls" if sandbox_port is None else f"sandbox-127.0.0.1-{sandbox_port}"
+    return Path(platformdirs.user_data_dir("langchain-oneshot-voice")) / f"{name}.sqlite"
 
 
 class SQLiteStore:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from langchain_oneshot_voice import wording
 
 PRODUCTION_URL = "https://win.oneshotagent.com"
 STAGING_URL = "https://api-stg.oneshotagent.com"
+
+_LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,20 @@ class Environment:
     def is_loopback(self) -> bool:
         """Whether the service is on this machine."""
         return _is_loopback(urlsplit(self.base_url).hostname or "")
+
+    @property
+    def service(self) -> str:
+        """The service's one name in call keys and guards, however this machine is spelled."""
+        if not self.is_loopback:
+            return self.base_url
+        url = urlsplit(self.base_url)
+        return urlunsplit((url.scheme, f"{_LOOPBACK}:{self.port}", url.path, "", ""))
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        url = urlsplit(self.base_url)
+        return url.port or (443 if url.scheme == "https" else 80)
 
     @classmethod
     def at(cls, base_url: str) -> Environment:

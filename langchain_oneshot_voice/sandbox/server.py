@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from decimal import Decimal
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_oneshot_voice.arguments import knowing_its_arguments
 
@@ -25,6 +25,10 @@ from .line import CallScript
 from .records import Call, Exchange, Payment, Ring
 from .service import Service
 from .wire import ExchangeLog, Wire
+
+if TYPE_CHECKING:
+    from langchain_oneshot_voice.journal import CallJournal
+    from langchain_oneshot_voice.tool import VoiceCallTool
 
 _HOST = "127.0.0.1"
 _START_SECONDS = 10.0
@@ -81,6 +85,7 @@ class Sandbox:
 
         wallet, payee, token_wallet = (Account.create() for _ in range(3))
         self._port = port
+        self._journal: CallJournal | None = None
         self._key = "0x" + bytes(wallet.key).hex()
         self._address = str(wallet.address)
         self._payee = str(payee.address)
@@ -225,6 +230,28 @@ class Sandbox:
         """Set the prepaid credits of a wallet, in US dollars."""
         with self._service.lock:
             self._service.ledger.wallet(address).credits = amount
+
+    def tool(self, **settings: Any) -> VoiceCallTool:  # noqa: ANN401 - of `VoiceCallTool`
+        """A tool that calls here: with the sandbox's wallet, at any hour.
+
+        Its calls are recorded in memory, for as long as the sandbox is in use.
+
+        Args:
+            settings: arguments of `VoiceCallTool`; they win.
+        """
+        # The one place that knows the client: everything else here stands apart from it.
+        from langchain_oneshot_voice.journal import CallJournal  # noqa: PLC0415 - slow to import
+        from langchain_oneshot_voice.policy import CallPolicy  # noqa: PLC0415
+        from langchain_oneshot_voice.tool import VoiceCallTool  # noqa: PLC0415
+
+        if self._journal is None:
+            self._journal = CallJournal("memory")
+        if settings.get("access_token") is None:
+            settings.setdefault("private_key", self.private_key)
+        settings.setdefault("base_url", self.base_url)
+        settings.setdefault("journal", self._journal)
+        settings.setdefault("policy", CallPolicy(calling_hours=None))
+        return VoiceCallTool(**settings)
 
     def create_access_token(
         self,
