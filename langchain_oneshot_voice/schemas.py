@@ -22,13 +22,15 @@ MAX_NUMBERS = 5
 DEFAULT_DURATION_MINUTES = 10
 """How long a call may take when the request does not say; the provider's own default."""
 
-_SPELLING = re.compile(r"[\s().\-\u00a0\u2010-\u2015]")
-_NATIONAL = re.compile(r"[(\d][\d\s().\-/]{2,24}", re.ASCII)
+SPELLING = re.compile(r"[\s().\-/\u2010-\u2015\u2212]")
+"""What people write between the digits of a number: spaces, dots, slashes, brackets, dashes."""
+
+_NATIONAL = re.compile(r"[(0-9][0-9\s().\-/\u2010-\u2015\u2212]{2,24}")
 _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
 
 
 def to_e164(number: str) -> str:
-    """Drop the spaces, dots, dashes and brackets people write, and require E.164 of what is left.
+    """Drop what people write between the digits (`SPELLING`), and require E.164 of what is left.
 
     Args:
         number: such as `+1 (415) 555-0100`.
@@ -39,7 +41,7 @@ def to_e164(number: str) -> str:
     Raises:
         ValueError: when the rest is not a `+`, a country code and up to 15 digits in all.
     """
-    spelled = _SPELLING.sub("", number)
+    spelled = SPELLING.sub("", number)
     if not _E164.fullmatch(spelled):
         raise ValueError(
             "a phone number is written in E.164: '+', country code, number, such as +14155550100"

@@ -23,7 +23,7 @@ import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberType, shortnumberinfo, timezone
 
 from langchain_oneshot_voice import wording
-from langchain_oneshot_voice.schemas import mask_number
+from langchain_oneshot_voice.schemas import SPELLING, mask_number
 
 NumberKind = Literal[
     "fixed_line", "mobile", "fixed_line_or_mobile", "toll_free", "voip", "universal_access"
@@ -73,8 +73,11 @@ _NORTH_AMERICA = 1
 _LONGEST_EMERGENCY = 6
 _LONGEST_SHORT = 8
 _LONGEST_DIALLED = 20
-_SPELLING = re.compile(r"[\s().\-/\u2010-\u2015\u2212]")
 _DIALLED = re.compile(r"\+?[0-9]+")
+_CHARGED = re.compile(r"[0-9]{3}(?:976[0-9]{4}|5551212)")
+"""North American numbers that look like any other and charge who calls: pay-per-call exchanges and
+directory assistance, in every area."""
+
 _PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
 
 
@@ -124,7 +127,7 @@ def read_number(spelled: str, *, default_region: str | None = None) -> PhoneNumb
     Raises:
         NumberRefusedError: when it can't be called.
     """
-    dialled = _SPELLING.sub("", spelled)
+    dialled = SPELLING.sub("", spelled)
     if not _DIALLED.fullmatch(dialled) or len(dialled) > _LONGEST_DIALLED:
         raise NumberRefusedError("invalid_number", dialled, wording.number_fault("not_a_number"))
     number = _parsed(dialled, default_region)
@@ -136,6 +139,8 @@ def read_number(spelled: str, *, default_region: str | None = None) -> PhoneNumb
     if kind in _REFUSED_KINDS:
         code, fault = _REFUSED_KINDS[kind]
         raise NumberRefusedError(code, e164, wording.number_fault(fault))
+    if number.country_code == _NORTH_AMERICA and _CHARGED.fullmatch(str(number.national_number)):
+        raise NumberRefusedError("premium_rate_number", e164, wording.number_fault("premium_rate"))
     region = phonenumbers.region_code_for_number(number)
     if region is None or region == _NO_COUNTRY or kind not in _KINDS:
         raise NumberRefusedError("unsupported_number", e164, wording.number_fault("no_country"))
@@ -151,7 +156,7 @@ def read_prefix(spelled: str) -> str:
     Raises:
         ValueError: when it could not be the start of a number in E.164.
     """
-    prefix = _SPELLING.sub("", spelled)
+    prefix = SPELLING.sub("", spelled)
     if not _PREFIX.fullmatch(prefix) or "(0)" in spelled:
         raise ValueError(wording.setting_fault("prefix", given=spelled[:_LONGEST_DIALLED]))
     number = _parsed(prefix, None)

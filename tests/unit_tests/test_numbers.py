@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_oneshot_voice.policy.numbers import NumberRefusedError, read_number, read_prefix
+from langchain_oneshot_voice.schemas import VoiceCallInput
 
 NEVER = [
     "+19005550100",
@@ -147,3 +148,31 @@ def test_package_imports_without_phonenumbers() -> None:
         " sys.exit('phonenumbers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0  # noqa: S603 - our own words
+
+
+@pytest.mark.parametrize(
+    "spelled", ["+1 212 976 1234", "+1 (415) 555-1212", "+1/809/976/0000", "+14165551212"]
+)
+def test_a_north_american_number_that_charges_its_callers_is_refused(spelled: str) -> None:
+    """Pay-per-call exchanges and directory assistance, in every area."""
+    with pytest.raises(NumberRefusedError) as refused:
+        read_number(spelled)
+    assert refused.value.code == "premium_rate_number"
+
+
+@pytest.mark.parametrize("spelled", ["+1 976 555 0100", "+1 415 555 0121", "+44 20 7976 1234"])
+def test_a_number_that_only_resembles_one_is_not_called_so(spelled: str) -> None:
+    """The exchange counts, not the area, and only in North America."""
+    try:
+        read_number(spelled)
+    except NumberRefusedError as refused:
+        assert refused.code != "premium_rate_number"
+
+
+@pytest.mark.parametrize(
+    "spelled", ["+1/415/5550100", "+1 415\u2212555\u22120100", "+1.415.555.0100"]
+)
+def test_what_the_schema_takes_and_the_policy_reads_are_the_same_spellings(spelled: str) -> None:
+    """A number that one of them reads, the other reads, too."""
+    asked = VoiceCallInput(objective="Ask for the hours.", target_number=spelled)
+    assert asked.numbers == (read_number(spelled).e164,) == ("+14155550100",)
