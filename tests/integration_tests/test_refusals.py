@@ -19,6 +19,7 @@ from langchain_oneshot_voice import (
     Sandbox,
     VoiceCallError,
 )
+from langchain_oneshot_voice.sandbox import Fault
 
 Answer = tuple[int, Mapping[str, str], Mapping[str, Any] | None]
 
@@ -176,3 +177,29 @@ def test_duplicate_is_answered_by_the_first_call(make_tool: MakeTool, sandbox: S
     assert second.artifact.request_id == first.artifact.request_id
     assert second.content.startswith("Nobody was called now:")
     assert [ring.number for ring in sandbox.rings] == [NUMBER]
+
+
+def test_a_token_whose_credits_ran_out_is_not_priced_again(
+    make_tool: MakeTool, sandbox: Sandbox
+) -> None:
+    """A wallet could pay the rest of another quote; prepaid credits can't."""
+    token = sandbox.create_access_token(Decimal(0))
+    sandbox.tamper("paid", answering(402, {"error": "insufficient_credits"}))
+    told = make_tool(access_token=token).invoke(tool_call())
+    assert (told.status, len(legs(sandbox, "quote"))) == ("error", 1)
+
+
+def test_a_price_without_an_end_is_paid_once_though_the_reply_is_lost(
+    make_tool: MakeTool, sandbox: Sandbox
+) -> None:
+    """Nothing says until when a token's payment counts: it is never taken for worthless."""
+
+    def endless(status: int, headers: dict[str, str], body: dict[str, Any] | None) -> Any:
+        assert body is not None
+        del body["context"]["expires_at"]
+        return status, headers, body
+
+    sandbox.tamper("quote", endless)
+    sandbox.inject(Fault("paid", "reset_after"))
+    told = make_tool(access_token=sandbox.create_access_token()).invoke(tool_call())
+    assert (told.artifact.call_status, len(sandbox.payments)) == ("completed", 1)
