@@ -42,7 +42,7 @@ from langchain_oneshot_voice.oneshot.client import OneShotClient, Timeouts
 from langchain_oneshot_voice.oneshot.environment import PRODUCTION_URL, Environment
 from langchain_oneshot_voice.oneshot.feed import Pace, ResultFeed
 from langchain_oneshot_voice.oneshot.transport import Transport, chosen_package
-from langchain_oneshot_voice.oneshot.wallet import Credential
+from langchain_oneshot_voice.oneshot.wallet import Credential, WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import OnProgress, ProgressTeller
 from langchain_oneshot_voice.schemas import (
@@ -380,18 +380,33 @@ class VoiceCaller:
         where, package = self.environment, chosen_package()
         transport = await ENGINE.shared(("http", where, package), lambda: Transport(where, package))
         client = OneShotClient(where, self._credential, transport, timeouts=self._timeouts)
-        account = await client.address()
-        kind = type(self._credential)
-        whose = ("feed", where.base_url, package, account, kind, self._pace)
+        account = await self._account(client)
+        paid_by = self._credential.fingerprint
+        whose = ("feed", where.base_url, package, account, paid_by, self._pace)
         return CallServices(
             client=client,
             feed=await ENGINE.shared(whose, lambda: ResultFeed(client, self._pace)),
             journal=await self._open_journal(),
-            account=account.lower(),  # an address is the same in either case
+            account=account,
             policy=policy,
             approval=self._approval,
             patience=self._patience,
         )
+
+    async def _account(self, client: OneShotClient) -> str:
+        """Who pays, in lower case. Of a token the service tells it, and is believed once."""
+        told = (await client.address()).lower()
+        if isinstance(self._credential, WalletKey):
+            return told
+        known: dict[str, str] = await ENGINE.shared("accounts of tokens", dict)
+        token = f"{self._credential.fingerprint} {self.environment.service}"
+        if token not in known:
+            try:
+                journal = await self._open_journal()
+                known[token] = await journal.account_of_token(token, told)
+            except JournalUnavailableError as trouble:
+                raise wording.journal_unavailable(trouble) from trouble
+        return known[token]
 
     async def _open_journal(self) -> CallJournal:
         where = self._journal

@@ -30,6 +30,7 @@ from langchain_oneshot_voice.arguments import require_known
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import OnProgress
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
+from langchain_oneshot_voice.visible_text import bounded
 
 if TYPE_CHECKING:
     from langchain_oneshot_voice.caller import VoiceCaller  # noqa: TC004 - a private annotation
@@ -257,12 +258,18 @@ class VoiceCallTool(BaseTool):
 
 def _told(result: VoiceCallResult) -> tuple[str, VoiceCallResult]:
     """The text for the model, and the artifact, which a graph's checkpoint is to hold."""
-    from langchain_oneshot_voice.oneshot.results import shortened  # noqa: PLC0415 - not for a model
+    from langchain_oneshot_voice.oneshot.results import LARGEST_RAW, shortened  # noqa: PLC0415 - not for a model
 
     quote = result.quote
     if quote is not None:
         quote = quote.model_copy(update={"raw": shortened(quote.raw)})
-    artifact = result.model_copy(update={"raw": shortened(result.raw), "quote": quote})
+    changes = {
+        "raw": shortened(result.raw),
+        "structured_data": shortened(result.structured_data),
+        "summary": result.summary and bounded(result.summary, LARGEST_RAW),
+        "quote": quote,
+    }
+    artifact = result.model_copy(update=changes)
     return wording.text_for_model(result), artifact
 
 

@@ -250,7 +250,7 @@ class CallDriver:
                 raise wording.fate_unknown(self._run.record.request_id)
             case s.StartOver():
                 self._held = end.because if end.because.code == "approval_required" else None
-                self._payment.started_over |= self._held is None
+                self._payment.started_over = True
                 return end
             case s.Duplicate() | s.Lost():
                 log.info("call %s: %s", self._run.name, type(end).__name__)

@@ -234,10 +234,15 @@ class PaymentLeg:
         lapses = expires.timestamp() if expires else None
         if not isinstance(client.credential, WalletKey) or offer.required is None:
             payment.check_price(offer.quote, cap)
-            return None, lapses
+            return None, self._no_sooner(lapses)
         terms = payment.agree(offer.required, offer.quote, client.environment.chain, cap)
         signed = client.credential.pay(terms, self._clock.time())
-        return signed, signed.valid_before or lapses
+        return signed, signed.valid_before or self._no_sooner(lapses)
+
+    def _no_sooner(self, lapses: float | None) -> float | None:
+        """When a payment that nobody signed is over: a quote's end may be any time at all."""
+        soonest = self._clock.time() + payment.LONGEST_AUTHORIZATION
+        return None if lapses is None else max(lapses, soonest)
 
     def _is_stale(self, code: str) -> bool:
         """Whether another quote may be taken where this one was not.

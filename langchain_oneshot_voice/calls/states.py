@@ -464,7 +464,7 @@ def _after_refused_payment(state: Signed, event: PaymentRefused) -> Signed | Ref
     if not state.sent:
         # The first time, so the refusal is about this very payment: nothing was charged.
         held = event.error.code == "approval_required"
-        starts_over = held or (event.stale and event.again)
+        starts_over = event.again and (held or event.stale)
         return StartOver(event.error) if starts_over else Refused(event.error)
     if state.used or not event.proven:
         return state  # it may be refused because it was taken the first time

@@ -31,6 +31,7 @@ from sqlalchemy import Connection
 
 from langchain_oneshot_voice.call_states import CallState
 from langchain_oneshot_voice.journal import (
+    accounts,
     calls,
     forgetting,
     guards,
@@ -369,6 +370,20 @@ class CallJournal:
     async def barred(self, numbers: tuple[str, ...]) -> Paused | NumberSuppressed | None:
         """Return what forbids calls to these numbers at any price: the switch, or the list."""
         return await self._read(guards.barred, numbers)
+
+    # Access tokens
+
+    async def account_of_token(self, fingerprint: str, told: str) -> str:
+        """Return the account of an access token: the first that the service told is kept.
+
+        Limits and call keys are the account's: a service that tells of another one each time would
+        lift them all.
+
+        Args:
+            fingerprint: stands for the token; not the token itself.
+            told: the account that the service tells now.
+        """
+        return await self._write(accounts.of_token, fingerprint, told)
 
     # Housekeeping
 

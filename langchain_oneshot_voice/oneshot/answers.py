@@ -172,6 +172,12 @@ def receipt_for(body: Mapping[str, Any], call_key: str) -> Placement | None:
     return None
 
 
+def is_whole_list(body: Mapping[str, Any], page: int) -> bool:
+    """Whether a list of receipts surely has no more pages; `page` is how long one can be."""
+    more = body.get("has_more")
+    return more is False or (more is None and len(items(body.get("receipts"))) < page)
+
+
 def refusal(answer: Answer) -> VoiceCallError:
     """The error that an answer is. It is for answers before payment, and for refused payments."""
     code = answer.code or f"http_{answer.status}"
@@ -236,8 +242,9 @@ def _budget(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallEr
 
 
 def _approval(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    keys = ("approval_id", "approval")
-    details = {key: excerpt(body.get(key)) for key in keys}
+    # It goes into a header.
+    details = {"approval_id": name(body.get("approval_id"))}
+    details["approval"] = excerpt(body.get("approval"))
     return wording.held_by_account(code, said, details)
 
 

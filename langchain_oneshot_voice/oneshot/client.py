@@ -9,6 +9,7 @@ answer that can be trusted, that is said in so many words (`PlacementUnansweredE
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,9 @@ log = logging.getLogger(__name__)
 _CALL_ROUTE = "/v1/tools/voice/call"
 _RECEIPTS_PAGE = 100
 _LONGEST_PAUSE = 30.0
+_LARGE = 64 * 1024
+"""Bytes of an answer beyond which it is read in a thread, beside the other calls."""
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _NOT_NOW = {408, 425, 429}
 """Timed out, too early, too many: said of the moment, not of the request."""
 _CURED_BY_A_NEW_PROOF = {"expired", "already_used"}
@@ -249,7 +253,8 @@ class OneShotClient:
         path = f"/v1/requests/{url_quote(request_id, safe='')}"
         answer = await self._proved("GET", path, "read", self._timeouts.read)
         job = answers.read_job(answer.body)
-        if answer.status != 200 or job is None:  # noqa: PLR2004
+        another = job is not None and job.raw.get("request_id", request_id) != request_id
+        if answer.status != 200 or job is None or another:  # noqa: PLR2004
             raise WeatherError(
                 f"HTTP {answer.status} while waiting", retry_after=answer.retry_after
             )
@@ -282,7 +287,7 @@ class OneShotClient:
                 f"HTTP {answer.status} from receipts", retry_after=answer.retry_after
             )
         found = answers.receipt_for(body, call_key)
-        if found is None and body.get("has_more"):
+        if found is None and not answers.is_whole_list(body, _RECEIPTS_PAGE if asked else 1):
             raise WeatherError("the list of receipts is longer than one answer")
         return found
 
@@ -320,7 +325,7 @@ class OneShotClient:
 
         body = _require_object(await self._retried(ask))
         address = name(fields(body.get("data")).get("wallet_address"))
-        if address is None:
+        if address is None or not _ADDRESS.fullmatch(address):
             raise wording.token_without_wallet()
         return address
 
@@ -338,12 +343,18 @@ class OneShotClient:
         """Send with a fresh proof; sign anew, once, when the service says that cures it."""
         for first in (True, False):
             who = {"X-Agent-ID": await self.address()} if scope is None else await self.proof(scope)
-            answer = await self._send(
-                method, path, begin, rest, headers=dict(headers or {}) | who, **more
-            )
+            sent = dict(headers or {}) | who
+            try:
+                answer = await self._send(method, path, begin, rest, headers=sent, **more)
+            except WeatherError as weather:
+                if first:
+                    raise
+                # It was sent before, whatever became of it this time.
+                raise WeatherError(weather.why, retry_after=weather.retry_after) from None
             reason = name(fields(answer.body).get("reason"))
             curable = answer.code == "invalid_proof" and reason in _CURED_BY_A_NEW_PROOF
-            if scope is None or not curable:
+            by_token = isinstance(self.credential, AccessToken)  # there is nothing to sign anew
+            if scope is None or by_token or not curable:
                 break
             if first:
                 log.info("proof refused (%s); signing a new one", reason)
@@ -362,7 +373,10 @@ class OneShotClient:
         limits = Limits(times.connect, begin, times.rest if rest is None else rest)
         reply = await self._transport.exchange(method, path, limits, **more)
         log.debug("%s %s -> %s", method, path.partition("?")[0], reply.status)
-        answer = Answer.of(reply)
+        if len(reply.body) > _LARGE:
+            answer = await anyio.to_thread.run_sync(Answer.of, reply)
+        else:
+            answer = Answer.of(reply)
         self.told_at = answer.told_at
         return answer
 

@@ -15,12 +15,13 @@ import json
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import anyio
+import anyio.to_thread
 
 from langchain_oneshot_voice.oneshot.answers import Job, read_job
 from langchain_oneshot_voice.oneshot.client import OneShotClient
@@ -42,8 +43,17 @@ class _HeaderlessLog(logging.LoggerAdapter[logging.Logger]):
         return level > logging.DEBUG and super().isEnabledFor(level)
 
 
-_AT_ONCE, _PER_SECOND = 4 * LARGEST_ANSWER, LARGEST_ANSWER
+_AT_ONCE, _PER_SECOND = 8 * 2**20, 2**20
 """Bytes that a socket may say at once, and in each second that it is open."""
+
+_LEAST = 1024
+"""Bytes that a message counts for at the least."""
+
+_LARGE = 64 * 1024
+"""Bytes of a message beyond which it is read in a thread, beside the other calls."""
+
+_MOST_UNSENT = 2**20
+"""Bytes that may wait to be sent: answers to a flood of pings that the other side doesn't read."""
 
 _SHORTEST_REST = 1.0
 _LONGEST_REST = 60.0
@@ -77,6 +87,10 @@ class _Waiter:
     """When anything was last learned of the call."""
     polled: float = field(default_factory=time.monotonic)
     """When it was last polled, or the waiting began."""
+    hurried: float = float("-inf")
+    """When it was last polled because of a word that it has ended."""
+    told: tuple[str, float] = ("", float("-inf"))
+    """What was last told of it, and when."""
     settled: bool = False
     """Whether the socket has said anything of the call yet."""
 
@@ -152,11 +166,10 @@ class ResultFeed:
                 await waiter.news.wait()
             pushed, waiter.job, waiter.news = waiter.job, None, anyio.Event()
             if pushed is not None:
-                if seen is not None:
-                    await seen(pushed)
+                await self._tell(waiter, pushed, seen)
                 if pushed.is_whole:
                     return pushed
-                if not pushed.is_final and time.monotonic() < waiter.polled + self._pace.trusted:
+                if not self._is_due(waiter, pushed, asked_to_wait):
                     continue
             polls += 1
             waiter.polled = time.monotonic()
@@ -168,10 +181,26 @@ class ResultFeed:
                 asked_to_wait = min(weather.retry_after or 0.0, _LONGEST_REST)
                 continue
             waiter.heard = time.monotonic()
-            if seen is not None:
-                await seen(job)
+            await self._tell(waiter, job, seen)
             if job.is_final:
                 return job
+
+    async def _tell(
+        self, waiter: _Waiter, job: Job, seen: Callable[[Job], Awaitable[None]] | None
+    ) -> None:
+        """Tell what is new, and the same again only after a second."""
+        now, (status, at) = time.monotonic(), waiter.told
+        if seen is not None and (job.status != status or now > at + _SHORTEST_REST):
+            waiter.told = job.status, now
+            await seen(job)
+
+    def _is_due(self, waiter: _Waiter, pushed: Job, asked_to_wait: float) -> bool:
+        """Whether to poll now, since the socket says no outcome."""
+        now = time.monotonic()
+        if pushed.is_final and not asked_to_wait and now > waiter.hurried + _SHORTEST_REST:
+            waiter.hurried = now
+            return True
+        return now >= waiter.polled + self._pace.trusted
 
     def _rest(self, waiter: _Waiter, polls: int) -> float:
         """Seconds until the next poll, should the socket say nothing before."""
@@ -221,28 +250,31 @@ class ResultFeed:
         while self._waiters:
             try:
                 url, headers = await self._address()
-                async with _without_redirects(connect)(
-                    url,
-                    additional_headers=headers,
-                    logger=_HeaderlessLog(log, {}),
-                    open_timeout=self._pace.open,
-                    max_size=LARGEST_ANSWER,
-                    max_queue=4,
-                    compression=None,  # a message is as large as it was sent
-                    proxy=None if self._client.environment.is_loopback else True,
-                    close_timeout=1,
-                ) as socket:
+                async with (
+                    _without_redirects(connect)(
+                        url,
+                        additional_headers=headers,
+                        logger=_HeaderlessLog(log, {}),
+                        open_timeout=self._pace.open,
+                        max_size=LARGEST_ANSWER,
+                        max_queue=4,
+                        compression=None,  # a message is as large as it was sent
+                        proxy=None if self._client.environment.is_loopback else True,
+                        close_timeout=1,
+                    ) as socket,
+                    _read_by_the_other_side(socket),
+                ):
                     self._socket = socket
                     await self._send_subscription(socket, tuple(self._waiters))
                     left, opened = _AT_ONCE, time.monotonic()
                     async for message in socket:
                         rest = _SHORTEST_REST
-                        left -= len(message)
+                        left -= max(len(message), _LEAST)
                         if left + _PER_SECOND * (time.monotonic() - opened) < 0:
                             rest = _LONGEST_REST
                             log.info("result socket: too much of it; polling meanwhile")
                             break
-                        self._dispatch(message)
+                        await self._dispatch(message)
                         await asyncio.sleep(0)  # the other calls' turn
             except Exception as trouble:  # noqa: BLE001 - whatever it is, there are the polls
                 log.info("result socket: %s; polling meanwhile", type(trouble).__name__)
@@ -260,10 +292,13 @@ class ResultFeed:
         bearer = self._client.credential
         return url, bearer.bearer() if isinstance(bearer, AccessToken) else {}
 
-    def _dispatch(self, message: str | bytes) -> None:
+    async def _dispatch(self, message: str | bytes) -> None:
         """Hand one message to whoever waits for it. What can't be read is not news."""
         try:
-            said = fields(read_json(message))
+            if len(message) > _LARGE:
+                said = fields(await anyio.to_thread.run_sync(read_json, message))
+            else:
+                said = fields(read_json(message))
         except ValueError:
             return
         job, request_id = read_job(said), said.get("request_id")
@@ -272,6 +307,23 @@ class ResultFeed:
         for waiter in self._waiters.get(request_id, ()) if isinstance(request_id, str) else ():
             waiter.settled = True
             waiter.hear(job)
+
+
+@contextlib.asynccontextmanager
+async def _read_by_the_other_side(socket: ClientConnection) -> AsyncIterator[None]:
+    """Break off when the other side does not read the answers that it asks for."""
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(_SHORTEST_REST)
+            if socket.transport.get_write_buffer_size() > _MOST_UNSENT:
+                socket.transport.abort()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
 
 
 def _without_redirects(connect: type[connect_type]) -> type[connect_type]:

@@ -36,6 +36,9 @@ _MOST_CONTAINERS = 100_000
 _LONGEST_NUMBER = 100
 """Digits of a number in JSON."""
 
+_MOST_LINES = 50
+"""Messages of one list."""
+
 _MOST_ENTRIES = 20
 """Entries of a list or an object that an error repeats."""
 
@@ -101,8 +104,8 @@ def line(value: object, longest: int = LONGEST_LINE) -> str | None:
 
 
 def lines(value: object) -> tuple[str, ...]:
-    """The messages of a list, or a lone message; what is no message is left out."""
-    given = [value] if isinstance(value, str) else items(value)
+    """The first messages of a list, or a lone message; what is no message is left out."""
+    given = [value] if isinstance(value, str) else items(value)[:_MOST_LINES]
     return tuple(read for read in map(line, given) if read)
 
 
@@ -137,7 +140,7 @@ def money(value: object) -> Decimal | None:
         if not 0 <= value < _LARGEST_AMOUNT:  # NaN is neither
             return None
         amount = Decimal(repr(value))
-        return amount if amount == 0 or amount >= _FINEST_AMOUNT else None
+        return abs(amount) if amount == 0 or amount >= _FINEST_AMOUNT else None
     spelled = _AMOUNT.fullmatch(value.strip()) if isinstance(value, str) else None
     return Decimal(spelled[1]) if spelled else None
 

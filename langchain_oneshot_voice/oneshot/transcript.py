@@ -36,6 +36,7 @@ _LABELLED = re.compile(
     r"[*_]{0,2}\s*:[*_]{0,2}\s*(?P<said>.*)",
     re.DOTALL,
 )
+_BLANKS = re.compile(r"\s{2,}")
 _NUMBER = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
 
 _LONGEST_LABEL = 200
@@ -70,7 +71,7 @@ def _lines(transcript: str, numbers: Sequence[str]) -> Iterator[tuple[str, str]]
     who, said = "unknown", list[str]()
     lines = transcript.splitlines()
     for line in lines[:_MOST_LINES]:
-        head = line[:_LONGEST_LABEL]
+        head = _BLANKS.sub(" ", line[:_LONGEST_LABEL])
         stamp = _STAMP.match(head)
         labelled = _LABELLED.fullmatch(head[stamp.end() :] if stamp else head)
         speaker = _speaker(labelled["label"], numbers) if labelled else None

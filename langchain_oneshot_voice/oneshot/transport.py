@@ -113,6 +113,10 @@ class Transport:
         self._pools: list[_Pool] = []
         self._slots = anyio.Semaphore(_POOLS * _CONNECTIONS)
         self._certificates: Any = None
+        try:
+            self._pools.append(_Pool(self._client()))
+        except Exception as fault:  # noqa: BLE001 - a proxy or a certificate of the environment
+            raise wording.http_not_set_up(type(fault).__name__) from None
         log.info("requests to %s go over %s", environment.base_url, package)
 
     async def exchange(
@@ -144,7 +148,10 @@ class Transport:
         seconds = self._package.Timeout(limits.begin, connect=limits.connect)
         begun = False
         async with self._slots:
-            pool = self._least_busy()
+            try:
+                pool = self._least_busy()
+            except Exception as fault:  # noqa: BLE001 - the environment may have changed
+                raise WeatherError(f"no connection ({type(fault).__name__})", unsent=True) from None
             pool.busy += 1
             try:
                 with anyio.fail_after(limits.begin) as scope:

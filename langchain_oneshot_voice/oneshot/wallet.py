@@ -7,6 +7,7 @@ all of LangChain) is imported when something is signed, not before.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import secrets
@@ -52,13 +53,22 @@ class SignedPayment:
     valid_before: float | None
 
 
+def _fingerprint(secret: SecretStr) -> str:
+    return hashlib.sha256(secret.get_secret_value().encode()).hexdigest()
+
+
 class WalletKey:
-    """A wallet's private key: it signs payments and proofs."""
+    """A wallet's private key: it signs payments and proofs.
+
+    Attributes:
+        fingerprint: tells two secrets apart, and shows nothing of them.
+    """
 
     def __init__(self, private_key: SecretStr) -> None:
         if not _usable(private_key):
             raise wording.private_key_unusable()
         self._secret = private_key
+        self.fingerprint = _fingerprint(private_key)
         self._account: LocalAccount | None = None
 
     def __repr__(self) -> str:
@@ -105,12 +115,17 @@ class WalletKey:
 
 
 class AccessToken:
-    """A token that spends an account's prepaid credits, for places where no key may be."""
+    """A token that spends an account's prepaid credits, for places where no key may be.
+
+    Attributes:
+        fingerprint: tells two secrets apart, and shows nothing of them.
+    """
 
     def __init__(self, token: SecretStr) -> None:
         if not _TOKEN.fullmatch(token.get_secret_value()):
             raise wording.access_token_unusable()
         self._secret = token
+        self.fingerprint = _fingerprint(token)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(**********)"

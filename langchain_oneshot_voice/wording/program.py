@@ -140,6 +140,14 @@ def http_package_missing(chosen: str) -> ConfigurationError:
     )
 
 
+def http_not_set_up(fault: str) -> ConfigurationError:
+    """Connections can't be made: a proxy or a certificate file of the environment is no use."""
+    return ConfigurationError(
+        f"Requests can't be sent ({fault}).",
+        advice="Check the proxies (HTTPS_PROXY, ALL_PROXY) and SSL_CERT_FILE in the environment.",
+    )
+
+
 def two_credentials() -> ConfigurationError:
     """A key and a token were given, so it is not clear what pays."""
     return ConfigurationError(

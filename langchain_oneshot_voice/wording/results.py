@@ -174,14 +174,14 @@ def _particulars(result: VoiceCallResult) -> str:
     back = f", {spelling.dollars(cost.credit_issued)} credited back" if cost.credit_issued else ""
     unpaid = result.call_status in {"quoted", "awaiting_approval", "rejected"}
     back = ", nothing was charged" if unpaid else back
-    ended = plain(result.ended_reason or result.outcome or "")[:80]
+    ended = result.ended_reason or result.outcome
     recording = _LINK.fullmatch(result.recording_url or "")
     label = "Price" if unpaid else "Cost"
     parts = [
         f"Duration: {_minutes(seconds)}." if seconds is not None else "",
         f"{label}: {spelling.dollars(paid)}{back}." if paid is not None else "",
-        f"Ended: {ended}." if ended else "",
-        f"Request id: {plain(result.request_id)[:80]}." if result.request_id else "",
+        f"Ended: {spelling.code(ended)}." if ended else "",
+        f"Request id: {spelling.code(result.request_id)}." if result.request_id else "",
         f"Recording: {recording[0]}" if recording else "",
     ]
     return " ".join(part for part in parts if part)

@@ -19,7 +19,6 @@ from langchain_oneshot_voice.errors import (
     PaymentTermsError,
     ServiceUnavailableError,
 )
-from langchain_oneshot_voice.visible_text import plain
 from langchain_oneshot_voice.wording import spelling
 
 TermsFault = Literal[
@@ -58,6 +57,8 @@ _TERMS_FAULTS: Mapping[TermsFault, str] = {
     "lifetime": "the authorization's lifetime is not a positive number of seconds",
     "amount": "the amount is not a whole number of atomic units",
 }
+
+_MOST_CATEGORIES = 5
 
 _BUDGETS = {"daily": "daily budget", "per_transaction": "budget for one call"}
 
@@ -167,7 +168,7 @@ def content_blocked(code: str, said: str | None, categories: Sequence[str]) -> C
         said: the service's own message.
         categories: those that the service names.
     """
-    named = plain(", ".join(categories)) or "not named"
+    named = ", ".join(map(spelling.code, categories[:_MOST_CATEGORIES])) or "not named"
     return CallRefusedError(
         f"The service's content rules do not allow this call (categories: {named})."
         f"{spelling.service_says(said)}",
@@ -221,9 +222,9 @@ def payment_not_taken(
     code: str, said: str | None, reason: str | None, details: Mapping[str, Any]
 ) -> PaymentRefusedError:
     """The service did not take the wallet's payment."""
+    why = spelling.code(reason) if reason else "no reason given"
     return PaymentRefusedError(
-        f"The service did not take the payment ({spelling.code(reason or 'no reason given')})."
-        f"{spelling.service_says(said)}",
+        f"The service did not take the payment ({why}).{spelling.service_says(said)}",
         code=code,
         advice="Tell the user; the wallet's USDC balance is the first thing to check.",
         details=details,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,6 +13,8 @@ from langchain_oneshot_voice.visible_text import bounded, plain
 _LONGEST_CODE = 60
 _LONGEST_WORDS = 400
 """Characters of the service's own words that an error repeats."""
+
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
 
 _CENT, _MICRODOLLAR = Decimal("0.01"), Decimal("0.000001")
 
@@ -38,8 +41,9 @@ def count(number: int, unit: str) -> str:
 
 
 def code(word: str) -> str:
-    """A code of the service's, which may be any text, as one short line."""
-    return plain(word)[:_LONGEST_CODE]
+    """A code of the service's, which may be any text: a word as it is, anything else quoted."""
+    shown = plain(word)[:_LONGEST_CODE].replace('"', "'")
+    return shown if _WORD.fullmatch(shown) else f'"{shown}"'
 
 
 def service_says(said: str | None) -> str:

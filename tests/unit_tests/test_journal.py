@@ -443,3 +443,10 @@ async def test_recent_is_newest_first(journal: CallJournal) -> None:
         wait(10, journal)
     assert [r.call_key for r in await journal.recent(limit=2)] == ["k3", "k2"]
     assert [r.call_key for r in await journal.recent(tenant="a")] == ["k3", "k1"]
+
+
+async def test_the_account_of_a_token_is_the_first_that_was_told(journal: CallJournal) -> None:
+    """Whatever is told later; each token has its own."""
+    assert await journal.account_of_token("one", "0xa") == "0xa"
+    assert await journal.account_of_token("one", "0xb") == "0xa"
+    assert await journal.account_of_token("two", "0xb") == "0xb"

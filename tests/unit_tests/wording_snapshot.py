@@ -242,6 +242,7 @@ def program_texts() -> Iterator[Entry]:
     yield case("", program.not_picklable, "VoiceCallTool")
     yield case("", program.http_package_unknown, "curl", ("httpx2", "httpx"))
     yield case("", program.http_package_missing, "httpx2")
+    yield case("", program.http_not_set_up, "FileNotFoundError")
     yield case("", program.private_key_unusable)
     yield case("", program.access_token_unusable)
     yield case("", program.base_url_unreadable, "https://win.oneshotagent.com")
