@@ -65,12 +65,12 @@ def read_json(raw: str | bytes) -> object:
 
     The depth is looked at first: Python's own limit is not to be relied on, since a library that
     raises it (signing libraries do) turns deep nesting into a crash. The words `NaN` and
-    `Infinity`, which are not JSON, and numbers too large for a float become `None`. Half characters
-    and NULs in strings become the replacement character.
+    `Infinity`, which are not JSON, and fractions that are too large for a float or too long become
+    `None`. Half characters and NULs in strings become the replacement character.
 
     Raises:
         ValueError: it is not JSON in UTF-8, or larger or deeper than any answer, or it has a
-            number of more than 100 digits.
+            whole number of more than 100 digits.
     """
     if len(raw) > LARGEST_ANSWER:
         raise ValueError("larger than any answer")
@@ -189,19 +189,14 @@ def _require_shallow(written: str) -> None:
 
 
 def _whole(digits: str) -> int:
-    _require_short(digits)
+    if len(digits.lstrip("-")) > _LONGEST_NUMBER:
+        raise ValueError("a longer number than any answer has")
     return int(digits)
 
 
 def _fraction(digits: str) -> float | None:
-    _require_short(digits)
-    read = float(digits)
+    read = float(digits) if len(digits) <= _LONGEST_NUMBER else math.inf
     return read if math.isfinite(read) else None
-
-
-def _require_short(digits: str) -> None:
-    if len(digits.lstrip("-")) > _LONGEST_NUMBER:
-        raise ValueError("a longer number than any answer has")
 
 
 def _storable(value: Any) -> Any:  # noqa: ANN401 - JSON of any shape, no deeper than allowed

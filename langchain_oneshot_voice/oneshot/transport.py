@@ -146,7 +146,7 @@ class Transport:
         content = None if body is None else json.dumps(body).encode()
         kind = {} if body is None else {"content-type": "application/json"}
         seconds = self._package.Timeout(limits.begin, connect=limits.connect)
-        begun = False
+        begun, reply = False, None
         async with self._slots:
             try:
                 pool = self._least_busy()
@@ -165,7 +165,7 @@ class Transport:
                     ) as response:
                         begun = True
                         scope.deadline = anyio.current_time() + limits.body
-                        return await _read(response)
+                        reply = await _read(response)
             except WeatherError:
                 raise
             except TimeoutError:
@@ -178,6 +178,9 @@ class Transport:
                 raise WeatherError(f"no answer ({type(error).__name__})") from None
             finally:
                 pool.busy -= 1
+        if reply is None:  # the time ran out at the very moment in which the answer began
+            raise WeatherError(f"no answer in {limits.begin:g} seconds")
+        return reply
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -40,7 +40,7 @@ _MOST_ADDRESS_SPACE = 6 * 2**30
 """Bytes. A bomb that goes off must not take the machine with it."""
 
 _TIMEOUTS = replace(
-    FAST_TIMEOUTS, connect=1.0, quote=0.6, place=0.6, read=0.4, rest=0.8, paid_rest=1.2
+    FAST_TIMEOUTS, connect=1.0, quote=0.6, place=0.6, read=0.4, rest=2.0, paid_rest=2.5
 )
 _PACE = replace(FAST_PACE, trusted=1.0)
 _UNLIMITED = {

@@ -302,3 +302,17 @@ def test_a_package_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("ONESHOT_VOICE_HTTP", "aiohttp")
     with pytest.raises(ConfigurationError, match="httpx2 or httpx"):
         chosen_package()
+
+
+@both_packages
+async def test_a_time_that_runs_out_as_the_answer_begins_is_no_answer(package: str) -> None:
+    """Whatever the two do to each other: there is a reply or an error, never nothing."""
+    for after in range(8):
+        begin = 0.02 + after * 0.005
+        async with service(answering(whole(b"{}"), pause=0)) as base_url:
+            transport = Transport(Environment.at(base_url), package)
+            with contextlib.suppress(WeatherError):
+                limits = Limits(2.0, begin, 0.05)
+                reply = await transport.exchange("POST", "/", limits, headers={}, body=BODY)
+                assert reply.status == 200
+            await transport.aclose()
