@@ -10,7 +10,7 @@ from hostile import honest
 from hostile.attack import Attack, Change, Reply, ends, field_is, literal_is, together
 from hostile.caller_process import Outcome
 from hostile.service import HostileService
-from hostile.trials import Transport, Trials, cases, on_both_transports
+from hostile.trials import Transport, Trials, cases_on_either_transport
 
 NO_MONEY: dict[str, object] = {
     "nan": "NaN",
@@ -177,15 +177,13 @@ CAPPED = [
 ALL = [*_totals(), *_other_numbers(), *_told_amounts(), *CAPPED]
 
 
-@cases([attack for attack in ALL if attack not in CAPPED])
-@on_both_transports
+@cases_on_either_transport([attack for attack in ALL if attack not in CAPPED])
 def test_strange_amounts(attack: Attack, transport: Transport, trials: Trials) -> None:
     """What is no amount is no price, no cost and no credit; elsewhere it is in nobody's way."""
     trials.of(attack, transport, ALL).require()
 
 
-@cases(CAPPED)
-@on_both_transports
+@cases_on_either_transport(CAPPED)
 def test_claims_lift_no_cap(attack: Attack, transport: Transport, trials: Trials) -> None:
     """A result that claims to have cost nothing leaves the day's limit where it was."""
     trials.of(attack, transport, ALL).require()

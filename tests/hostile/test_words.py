@@ -22,7 +22,7 @@ from hostile.attack import (
 )
 from hostile.caller_process import Outcome
 from hostile.service import HostileService
-from hostile.trials import Transport, Trials, cases, on_both_transports
+from hostile.trials import Transport, Trials, cases_on_either_transport
 
 ANY = ends("completed", "failed", "in_progress", "unknown", "refused", "unpaid")
 """For values of which only harm is asked: whether they are taken or refused is free."""
@@ -353,36 +353,31 @@ ENCODINGS = [*_encodings()]
 ALL = [*TEXTS, *REFUSALS, *MOMENTS, *SHAPES, *ENCODINGS]
 
 
-@cases(TEXTS)
-@on_both_transports
+@cases_on_either_transport(TEXTS)
 def test_strange_texts(attack: Attack, transport: Transport, trials: Trials) -> None:
     """A lone surrogate, control characters, an order or 20,000 letters in any text do no harm."""
     trials.of(attack, transport, ALL).require()
 
 
-@cases(REFUSALS)
-@on_both_transports
+@cases_on_either_transport(REFUSALS)
 def test_words_of_refusals(attack: Attack, transport: Transport, trials: Trials) -> None:
     """What a refusal says is quoted on one line, with a bound for its code and its message."""
     trials.of(attack, transport, ALL).require()
 
 
-@cases(MOMENTS)
-@on_both_transports
+@cases_on_either_transport(MOMENTS)
 def test_strange_times(attack: Attack, transport: Transport, trials: Trials) -> None:
     """The years 1 and 9999, and times that are none, do no harm wherever a time is due."""
     trials.of(attack, transport, ALL).require()
 
 
-@cases(SHAPES)
-@on_both_transports
+@cases_on_either_transport(SHAPES)
 def test_other_shapes(attack: Attack, transport: Transport, trials: Trials) -> None:
     """A list where an object is due, and any other wrong shape, does no harm."""
     trials.of(attack, transport, ALL).require()
 
 
-@cases(ENCODINGS)
-@on_both_transports
+@cases_on_either_transport(ENCODINGS)
 def test_encodings(attack: Attack, transport: Transport, trials: Trials) -> None:
     """A body in another encoding, or with a field that stands in it twice, does no harm."""
     trials.of(attack, transport, ALL).require()

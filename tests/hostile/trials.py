@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
@@ -157,8 +158,8 @@ class CallerProcess:
 class Trials:
     """All trials of one run of the tests, each carried out once, when it is first asked for."""
 
-    chosen: Collection[Attack | None] = ()
-    """The attacks whose tests were chosen; the others have no place in a round."""
+    chosen: Collection[tuple[Attack | None, Transport | None]] = ()
+    """The attacks, and over what, whose tests were chosen; the others are in no round."""
 
     _loop: Loop = field(default_factory=Loop)
     _friendly: Sandbox = field(
@@ -189,7 +190,8 @@ class Trials:
     def of(self, attack: Attack, transport: Transport, among: Sequence[Attack] = ()) -> Trial:
         """The trial of one attack, carried out in a round with others of its list."""
         if (attack, transport) not in self._done:
-            self._play_round(_round_of(attack, [a for a in among if a in self.chosen]), transport)
+            others = [one for one in among if (one, transport) in self.chosen]
+            self._play_round(_round_of(attack, others), transport)
         return self._done[attack, transport]
 
     def alone(self, attack: Attack, transport: Transport, **environment: str) -> Trial:
@@ -264,15 +266,35 @@ def _round_of(attack: Attack, among: Sequence[Attack]) -> Sequence[Attack]:
 
 def cases(attacks: Sequence[Attack]) -> pytest.MarkDecorator:
     """Parametrize a test with attacks; the long ones run with `CHAOS=full` only."""
-    skipped = pytest.mark.skipif(not FULL, reason="lasts longer than a minute: CHAOS=full")
-    marks = [pytest.mark.timeout(400)]
     return pytest.mark.parametrize(
-        "attack",
+        "attack", [pytest.param(attack, id=str(attack), marks=_marks(attack)) for attack in attacks]
+    )
+
+
+def cases_on_either_transport(attacks: Sequence[Attack]) -> pytest.MarkDecorator:
+    """Parametrize with attacks on what is read, whichever transport brought it.
+
+    The transports take turns; with `CHAOS=full` each attack is made on both.
+    """
+    turns = itertools.cycle(TRANSPORTS)
+    pairs = (
+        itertools.product(attacks, TRANSPORTS)
+        if FULL
+        else ((attack, next(turns)) for attack in attacks)
+    )
+    return pytest.mark.parametrize(
+        ("attack", "transport"),
         [
-            pytest.param(attack, id=str(attack), marks=[*marks, skipped] if attack.full else marks)
-            for attack in attacks
+            pytest.param(attack, transport, id=f"{transport}-{attack}", marks=_marks(attack))
+            for attack, transport in pairs
         ],
     )
+
+
+def _marks(attack: Attack) -> list[pytest.MarkDecorator]:
+    skipped = pytest.mark.skipif(not FULL, reason="lasts longer than a minute: CHAOS=full")
+    marks = [pytest.mark.timeout(400)]
+    return [*marks, skipped] if attack.full else marks
 
 
 on_both_transports = pytest.mark.parametrize("transport", TRANSPORTS)
