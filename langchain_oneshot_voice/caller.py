@@ -11,7 +11,8 @@ import asyncio
 import getpass
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -298,7 +299,7 @@ class VoiceCaller:
         request, config = intent.request, intent.config
         minutes = request.max_duration_minutes or DEFAULT_DURATION_MINUTES
         wait = minutes * 60 + _SETTLING if self._max_wait is None else self._max_wait
-        try:
+        with _journal_needed():
             services = await self._services(intent.policy)
             key = intent.key.on_record(
                 account=services.account,
@@ -316,8 +317,6 @@ class VoiceCaller:
                 former_key=intent.key.key,
             )
             result = await driver.run(request)
-        except JournalUnavailableError as trouble:
-            raise wording.journal_unavailable(trouble) from trouble
         if self._outcome_schema is None or isinstance(result, Pending):
             return result
         result = await extract(result, self._outcome_schema, self._outcome_model, config=config)
@@ -339,41 +338,31 @@ class VoiceCaller:
                 log.error("call %s not looked at: %s", left.call_key[:8], trouble)  # noqa: TRY400
                 return wording.fate_unknown(left.request_id)
 
-        try:
+        with _journal_needed():
             unfinished = await services.journal.unfinished(
                 account=services.account, base_url=self.environment.service
             )
-        except JournalUnavailableError as trouble:
-            raise wording.journal_unavailable(trouble) from trouble
         ends = await asyncio.gather(*map(finish, unfinished))
         return [end for end in ends if end is not None]
 
     async def _pause(self, reason: str, by: str | None) -> None:
-        try:
+        with _journal_needed():
             await (await self._open_journal()).pause(reason, by=by or user_name())
-        except JournalUnavailableError as trouble:
-            raise wording.journal_unavailable(trouble) from trouble
 
     async def _resume(self) -> bool:
-        try:
+        with _journal_needed():
             return await (await self._open_journal()).resume()
-        except JournalUnavailableError as trouble:
-            raise wording.journal_unavailable(trouble) from trouble
 
     async def _suppress(self, spelled: Sequence[str], reason: str) -> None:
         numbers = read_listed(spelled, self.policy.default_region)
-        try:
+        with _journal_needed():
             await (await self._open_journal()).suppress(numbers, reason)
-        except JournalUnavailableError as trouble:
-            raise wording.journal_unavailable(trouble) from trouble
 
     async def _unsuppress(self, spelled: Sequence[str]) -> int:
         numbers = read_listed(spelled, self.policy.default_region)
-        try:
+        with _journal_needed():
             journal = await self._open_journal()
             return sum([await journal.unsuppress(number) for number in numbers])
-        except JournalUnavailableError as trouble:
-            raise wording.journal_unavailable(trouble) from trouble
 
     async def _services(self, policy: CallPolicy) -> CallServices:
         """What calls are made with, shared by all calls of this process."""
@@ -401,11 +390,9 @@ class VoiceCaller:
         known: dict[str, str] = await ENGINE.shared("accounts of tokens", dict)
         token = f"{self._credential.fingerprint} {self.environment.service}"
         if token not in known:
-            try:
+            with _journal_needed():
                 journal = await self._open_journal()
                 known[token] = await journal.account_of_token(token, told)
-            except JournalUnavailableError as trouble:
-                raise wording.journal_unavailable(trouble) from trouble
         return known[token]
 
     async def _open_journal(self) -> CallJournal:
@@ -424,6 +411,15 @@ def _listed(numbers: str | Sequence[str]) -> Sequence[str]:
 def _require_langgraph() -> None:
     if importlib.util.find_spec("langgraph") is None:
         raise wording.approval_needs_langgraph()
+
+
+@contextmanager
+def _journal_needed() -> Iterator[None]:
+    """Say in the caller's words that the journal can't be used, if it can't."""
+    try:
+        yield
+    except JournalUnavailableError as trouble:
+        raise wording.journal_unavailable(trouble) from trouble
 
 
 def user_name() -> str:

@@ -9,7 +9,6 @@ answer that can be trusted, that is said in so many words (`PlacementUnansweredE
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -49,7 +48,6 @@ _RECEIPTS_PAGE = 100
 _LONGEST_PAUSE = 30.0
 _LARGE = 64 * 1024
 """Bytes of an answer beyond which it is read in a thread, beside the other calls."""
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _NOT_NOW = {408, 425, 429}
 """Timed out, too early, too many: said of the moment, not of the request."""
 _CURED_BY_A_NEW_PROOF = {"expired", "already_used"}
@@ -325,7 +323,7 @@ class OneShotClient:
 
         body = _require_object(await self._retried(ask))
         address = name(fields(body.get("data")).get("wallet_address"))
-        if address is None or not _ADDRESS.fullmatch(address):
+        if address is None or not payment.ADDRESS.fullmatch(address):
             raise wording.token_without_wallet()
         return address
 

@@ -35,7 +35,7 @@ _CLOCK_SKEW = 300
 _UNSIGNED = "0x"
 """In the place of a signature, when prepaid credits pay."""
 
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _ATOMIC = re.compile(r"0|[1-9]\d{0,29}", re.ASCII)
 
 _AUTHORIZATION_TYPE = [
@@ -257,7 +257,7 @@ def _faults(
         "token_name": extra.get("name") == chain.token_name,
         "token_version": extra.get("version") == chain.token_version,
         "payee": isinstance(pay_to, str)
-        and _ADDRESS.fullmatch(pay_to) is not None
+        and ADDRESS.fullmatch(pay_to) is not None
         and int(pay_to, 16) != 0,
         "payees_differ": _same_address(pay_to, requested.get("recipient")),
         "tokens_differ": "token_address" not in requested
