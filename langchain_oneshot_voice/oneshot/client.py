@@ -31,7 +31,7 @@ from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.oneshot import answers, payment
 from langchain_oneshot_voice.oneshot.answers import Answer, Job, Placement
 from langchain_oneshot_voice.oneshot.environment import Environment
-from langchain_oneshot_voice.oneshot.reading import fields, line, name
+from langchain_oneshot_voice.oneshot.reading import beside_others, fields, line, name
 from langchain_oneshot_voice.oneshot.transport import (
     Limits,
     OverBoundsError,
@@ -46,8 +46,6 @@ log = logging.getLogger(__name__)
 _CALL_ROUTE = "/v1/tools/voice/call"
 _RECEIPTS_PAGE = 100
 _LONGEST_PAUSE = 30.0
-_LARGE = 64 * 1024
-"""Bytes of an answer beyond which it is read in a thread, beside the other calls."""
 _NOT_NOW = {408, 425, 429}
 """Timed out, too early, too many: said of the moment, not of the request."""
 _CURED_BY_A_NEW_PROOF = {"expired", "already_used"}
@@ -371,10 +369,7 @@ class OneShotClient:
         limits = Limits(times.connect, begin, times.rest if rest is None else rest)
         reply = await self._transport.exchange(method, path, limits, **more)
         log.debug("%s %s -> %s", method, path.partition("?")[0], reply.status)
-        if len(reply.body) > _LARGE:
-            answer = await anyio.to_thread.run_sync(Answer.of, reply)
-        else:
-            answer = Answer.of(reply)
+        answer = await beside_others(Answer.of, reply, len(reply.body))
         self.told_at = answer.told_at
         return answer
 

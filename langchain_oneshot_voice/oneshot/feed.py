@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import anyio
-import anyio.to_thread
 
 from langchain_oneshot_voice.oneshot.answers import Job, read_job
 from langchain_oneshot_voice.oneshot.client import OneShotClient
-from langchain_oneshot_voice.oneshot.reading import LARGEST_ANSWER, fields, read_json
+from langchain_oneshot_voice.oneshot.reading import LARGEST_ANSWER, beside_others, fields, read_json
 from langchain_oneshot_voice.oneshot.transport import WeatherError
 from langchain_oneshot_voice.oneshot.wallet import AccessToken
 
@@ -48,9 +47,6 @@ _AT_ONCE, _PER_SECOND = 8 * 2**20, 2**20
 
 _LEAST = 1024
 """Bytes that a message counts for at the least."""
-
-_LARGE = 64 * 1024
-"""Bytes of a message beyond which it is read in a thread, beside the other calls."""
 
 _MOST_UNSENT = 2**20
 """Bytes that may wait to be sent: answers to a flood of pings that the other side doesn't read."""
@@ -295,10 +291,7 @@ class ResultFeed:
     async def _dispatch(self, message: str | bytes) -> None:
         """Hand one message to whoever waits for it. What can't be read is not news."""
         try:
-            if len(message) > _LARGE:
-                said = fields(await anyio.to_thread.run_sync(read_json, message))
-            else:
-                said = fields(read_json(message))
+            said = fields(await beside_others(read_json, message, len(message)))
         except ValueError:
             return
         job, request_id = read_job(said), said.get("request_id")

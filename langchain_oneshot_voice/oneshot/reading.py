@@ -10,16 +10,24 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
+
+import anyio.to_thread
 
 from langchain_oneshot_voice.visible_text import plain
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 LARGEST_ANSWER = 4 * 2**20
 """Bytes of one answer, after decompression."""
+
+_LARGE = 64 * 1024
+"""Bytes that are read while the other calls wait."""
 
 LONGEST_NAME = 200
 """Characters of an id, a code or another name that the service gives to something."""
@@ -80,6 +88,13 @@ def read_json(raw: str | bytes) -> object:
         written, parse_int=_whole, parse_float=_fraction, parse_constant=lambda _: None
     )
     return _storable(read) if _UNSTORABLE.search(written) or _UNSTORED.search(written) else read
+
+
+async def beside_others(read: Callable[[T], R], given: T, size: int) -> R:
+    """Read on the loop what is short, and in a thread, beside the other calls, what is not."""
+    if size > _LARGE:
+        return await anyio.to_thread.run_sync(read, given)
+    return read(given)
 
 
 def fields(value: object) -> Mapping[str, Any]:
