@@ -52,7 +52,7 @@ class VoiceCallTool(BaseTool):
         ```python
         from langchain_oneshot_voice import CallPolicy, VoiceCallTool
 
-        tool = VoiceCallTool(policy=CallPolicy(max_cost_per_call=5))
+        tool = VoiceCallTool(policy=CallPolicy(max_cost_per_day=20))
         ```
 
     Invoke:

@@ -28,7 +28,7 @@ from langchain_oneshot_voice.approval.questions import Question
 from langchain_oneshot_voice.call_states import ENDED, UNSIGNED
 from langchain_oneshot_voice.calls import states as s
 from langchain_oneshot_voice.calls.call_key import edited_key, fingerprint
-from langchain_oneshot_voice.calls.payment_leg import PaymentLeg
+from langchain_oneshot_voice.calls.payment_leg import NO_CREDITS, PaymentLeg
 from langchain_oneshot_voice.calls.price_leg import PriceLeg, stands
 from langchain_oneshot_voice.calls.results import declined_result, result_of
 from langchain_oneshot_voice.calls.run import Run
@@ -250,6 +250,7 @@ class CallDriver:
                 raise wording.fate_unknown(self._run.record.request_id)
             case s.StartOver():
                 self._held = end.because if end.because.code == "approval_required" else None
+                self._price.credits_count = end.because.code != NO_CREDITS
                 self._payment.started_over = True
                 return end
             case s.Duplicate() | s.Lost():

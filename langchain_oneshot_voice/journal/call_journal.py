@@ -231,6 +231,7 @@ class CallJournal:
         valid_before: float | None,
         amount: Decimal,
         limits: SpendLimits,
+        number_fee: Decimal | None = None,
     ) -> CallRecord | Guard | None:
         """Store the exact signed bytes and reserve their amount.
 
@@ -244,6 +245,7 @@ class CallJournal:
             valid_before: when the authorization ends, in epoch seconds.
             amount: US dollars; a fraction of a micro-dollar counts as a whole one.
             limits: what may not be passed.
+            number_fee: US dollars of it that are for the number the wallet calls from.
 
         Returns:
             the record; or the guard that does not allow it; or `None` when the call is not the
@@ -257,6 +259,7 @@ class CallJournal:
             "payment": payment,
             "valid_before": valid_before,
             "reserved": whole_micros(amount),
+            "number_fee": whole_micros(number_fee) if number_fee else None,
         }
         signing = self._submit(
             partial(self._worker.stepped, (call_key, owner)),

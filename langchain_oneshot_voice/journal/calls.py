@@ -168,7 +168,8 @@ def sign(
     if known is None or known.owner != owner:
         return None
     _allow(known, "signed")
-    guard = guards.check(connection, now, known, columns["reserved"], limits)
+    amount, fee = columns["reserved"], columns["number_fee"]
+    guard = guards.check(connection, now, known, amount, fee, limits)
     return guard or _step(connection, now, known, "signed", columns)
 
 

@@ -149,12 +149,15 @@ class OneShotClient:
             return agent | self.credential.bearer()
         return agent | self.credential.proof(scope, time.time())
 
-    async def quote(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Offer | Placement:
+    async def quote(
+        self, body: Mapping[str, Any], headers: Mapping[str, str], *, credits_count: bool = True
+    ) -> Offer | Placement:
         """Leg one: ask for the price. Tried again when there is no answer; nothing is paid.
 
         Args:
             body: the request, in the API's own fields.
-            headers: what else to send along, such as a cost cap.
+            headers: what else to send along, such as an approval.
+            credits_count: whether a wallet's prepaid credits are to pay their part of the price.
 
         Returns:
             The offer; or a placement, should the service place the call without being paid.
@@ -165,8 +168,12 @@ class OneShotClient:
 
         async def ask() -> Answer:
             return await self._proved(
-                "POST", _CALL_ROUTE, "write", self._timeouts.quote, body=body, headers=headers
+                "POST", _CALL_ROUTE, scope, self._timeouts.quote, body=body, headers=headers
             )
+
+        # The credits of a wallet that proves nothing are not counted; a token has nothing else.
+        by_token = isinstance(self.credential, AccessToken)
+        scope: Scope | None = "write" if credits_count or by_token else None
 
         answer = await self._retried(ask)
         placement = answers.read_placement(answer)

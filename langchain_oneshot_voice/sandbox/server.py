@@ -8,10 +8,12 @@ package, and can be used with any other client of the service.
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 _HOST = "127.0.0.1"
 _START_SECONDS = 10.0
 _TICK = 0.005
+_PORTS = range(20_000, 32_768)
+"""Below those that operating systems give to clients."""
 
 
 class Sandbox:
@@ -130,14 +134,7 @@ class Sandbox:
         """
         if self._thread is not None:
             return
-        # With the protocol named, asyncio turns off Nagle's algorithm, and answers are not held up.
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((_HOST, self._port))
-        except OSError:
-            listener.close()
-            raise
+        listener = _listener(self._port) if self._port else _listener_on_any_port()
         self._port = listener.getsockname()[1]
         ready = threading.Event()
         self._thread = threading.Thread(
@@ -340,3 +337,23 @@ class Sandbox:
         finally:
             with self._service.lock:
                 self._service.switchboard.disconnect()
+
+
+def _listener(port: int) -> socket.socket:
+    # With the protocol named, asyncio turns off Nagle's algorithm, and answers are not held up.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((_HOST, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _listener_on_any_port() -> socket.socket:
+    """Bind a free port that no client gets by itself: it has to be free after a `stop`, too."""
+    for port in random.sample(_PORTS, 100):
+        with suppress(OSError):
+            return _listener(port)
+    return _listener(0)

@@ -150,8 +150,12 @@ def policy_texts() -> Iterator[Entry]:
     shown = "+14*******23"
     zones = [ZoneInfo(f"America/{city}") for city in ("Los_Angeles", "Denver", "Chicago")]
     possible = policy.possible_from(NOON.replace(hour=16), zones[0])
-    yield case("", policy.cost_limit_exceeded, Decimal("13.5"), 30, Decimal(10), 20)
-    yield case("no length fits", policy.cost_limit_exceeded, Decimal(6), 1, Decimal(5), None)
+    none, fee = Decimal(0), Decimal(5)
+    yield case("", policy.cost_limit_exceeded, Decimal("13.5"), 30, Decimal(10), 20, none)
+    yield case("no length fits", policy.cost_limit_exceeded, Decimal(6), 1, Decimal(5), None, none)
+    first = Decimal("8.5")
+    yield case("a first call", policy.cost_limit_exceeded, first, 10, Decimal(7), 5, fee)
+    yield case("no first call fits", policy.cost_limit_exceeded, first, 10, Decimal(5), None, fee)
     yield case("", policy.wrong_number_count, 6)
     yield case("", policy.number_given_twice, NUMBER, 2)
     yield case("", policy.context_too_long, 120)
