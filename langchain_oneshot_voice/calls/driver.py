@@ -190,7 +190,7 @@ class CallDriver:
         call = self._new_call(request)
         began: float | None = None
         seen_busy: set[str] = set()
-        pauses = self._services.patience.pauses()
+        pauses = self._services.timing.pauses()
         while True:
             asked = self._run.now()
             claim = await self._journal.claim(
@@ -398,7 +398,7 @@ class CallDriver:
 
     async def _answer_of(self, earlier: CallRecord) -> VoiceCallResult | None:
         """The result of an earlier call for the same thing; `None` if it came to nothing."""
-        for pause in self._services.patience.pauses():
+        for pause in self._services.timing.pauses():
             left = max(self._deadline - self._clock.monotonic(), 0.0)
             result = await self._driver_of(earlier.call_key, left).finish()
             if result is not None:

@@ -68,7 +68,7 @@ class PaymentLeg:
         self._run = run
         self._teller = teller
         self._wait = wait
-        self._pauses = services.patience.pauses()
+        self._pauses = services.timing.pauses()
         self._deadline: float | None = None
         self._ends_at: dict[float, float] = {}
         self._one_number_fee = True
@@ -84,8 +84,8 @@ class PaymentLeg:
         refusal = await price.judged_again()
         if refusal is not None:
             return s.Refusal(refusal)
-        give_up = self._clock.monotonic() + self._services.patience.unsent
-        for pause in self._services.patience.pauses():
+        give_up = self._clock.monotonic() + self._services.timing.payment_unsent
+        for pause in self._services.timing.pauses():
             try:
                 answer = await self._sign(offer)
             except VoiceCallError as wrong_terms:
@@ -144,8 +144,8 @@ class PaymentLeg:
         self,
     ) -> s.Accepted | s.Silence | s.PaymentRefused | s.NeverSent | s.Overtaken:
         """First send. A refusal here is about this payment."""
-        give_up = self._clock.monotonic() + self._services.patience.unsent
-        for pause in self._services.patience.pauses():
+        give_up = self._clock.monotonic() + self._services.timing.payment_unsent
+        for pause in self._services.timing.pauses():
             if not await self._run.is_mine():
                 return s.Overtaken()
             try:
@@ -219,7 +219,7 @@ class PaymentLeg:
         if until is None:
             return False
         if until not in self._ends_at:
-            left = until + self._services.patience.settle - self._clock.time()
+            left = until + self._services.timing.payment_expired - self._clock.time()
             self._ends_at[until] = self._clock.monotonic() + left
         return self._clock.monotonic() > self._ends_at[until]
 
@@ -229,7 +229,7 @@ class PaymentLeg:
         Neither is believed alone. A service that lies about the time gets no second payment.
         """
         until, told = self._run.record.valid_before, self._client.told_at
-        settled = (until or 0.0) + self._services.patience.settle
+        settled = (until or 0.0) + self._services.timing.payment_expired
         return told is None or told > settled
 
     async def _present(self) -> s.Accepted:
@@ -248,7 +248,7 @@ class PaymentLeg:
             await self._run.place(placement)
             return s.Accepted(placement)
 
-        return await _seen_through(send(), self._services.patience.at_cancel)
+        return await _seen_through(send(), self._services.timing.payment_cancelled)
 
     async def _remember_used(self) -> bool:
         """Put on record that an attempt went through: from now on nothing starts this call over.

@@ -136,8 +136,8 @@ class PriceLeg:
         if not await self._run.move("quoted", approval_id=approval_id):
             return s.Overtaken()
         await self._teller.tell("awaiting_approval")
-        clock, patience = self._services.clock, self._services.patience.account
-        deadline = clock.monotonic() + patience
+        clock, longest = self._services.clock, self._services.timing.account_approval
+        deadline = clock.monotonic() + longest
         while True:
             status = "pending"
             with suppress(WeatherError):
@@ -149,7 +149,7 @@ class PriceLeg:
                 return s.Refusal(wording.account_approval_ended(status, approval_id))
             if clock.monotonic() > deadline:
                 return s.NotYet(wording.account_approval_pending(state.refusal.details))
-            await clock.sleep(min(_APPROVAL_PAUSE, patience / 10))
+            await clock.sleep(min(_APPROVAL_PAUSE, longest / 10))
 
     async def judge(self, state: s.Quoted) -> s.Allowed | s.Refusal:
         """Let the policy and the application judge the price. If the check raises, no call."""

@@ -154,9 +154,9 @@ def test_credits_that_come_and_go_are_not_counted_on_twice(journal: CallJournal)
             return status, headers, body
 
         sandbox.tamper("paid", give_back)
-        patience = replace(IMPATIENT, unsent=5.0)
+        timing = replace(IMPATIENT, payment_unsent=5.0)
         end = end_of(
-            caller_on(sandbox, journal, on_progress=spend, patience=patience), request(), key()
+            caller_on(sandbox, journal, on_progress=spend, timing=timing), request(), key()
         )
         seen = (getattr(end, "call_status", end), times_paid(sandbox))
     assert seen == ("completed", 1)
