@@ -11,8 +11,10 @@ import pytest
 import langchain_oneshot_voice
 
 PUBLIC = [
+    "AccessToken",
     "CallCost",
     "CallJournal",
+    "CallKey",
     "CallPolicy",
     "CallProgress",
     "CallRefusedError",
@@ -23,6 +25,7 @@ PUBLIC = [
     "PaymentTermsError",
     "Sandbox",
     "ServiceUnavailableError",
+    "Timing",
     "TranscriptTurn",
     "VoiceCallError",
     "VoiceCallInput",
@@ -30,6 +33,7 @@ PUBLIC = [
     "VoiceCallResult",
     "VoiceCallTool",
     "VoiceCaller",
+    "WalletKey",
     "calls_frame",
 ]
 

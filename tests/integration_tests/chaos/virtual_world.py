@@ -359,7 +359,7 @@ class Client:
         """The service's clock, which is right."""
         return self._service.clock.time()
 
-    async def quote(self, body: Mapping[str, Any], _headers: Mapping[str, str]) -> Offer:
+    async def quote(self, body: Mapping[str, Any], _headers: Mapping[str, str], **_: Any) -> Offer:
         """Leg one."""
 
         async def act(trouble: Trouble) -> Offer:
