@@ -7,7 +7,7 @@ model with a `VoiceCallResult` beside it, its refusals as errors that a model ca
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
 from langchain_core.runnables import RunnableConfig
@@ -34,6 +34,7 @@ from langchain_oneshot_voice.visible_text import bounded
 
 if TYPE_CHECKING:
     from langchain_oneshot_voice.caller import VoiceCaller  # noqa: TC004 - a private annotation
+    from langchain_oneshot_voice.tool_settings import ToolSettings
 
 
 class VoiceCallTool(BaseTool):
@@ -126,6 +127,10 @@ class VoiceCallTool(BaseTool):
     """The chat model that fills it; without one, what the service noted does."""
 
     _caller: VoiceCaller = PrivateAttr()
+
+    if TYPE_CHECKING:  # more than the types of the fields, which is all that checkers see
+
+        def __init__(self, **settings: Unpack[ToolSettings]) -> None: ...
 
     @field_serializer("*", mode="wrap", when_used="json")
     def _as_json(self, value: Any, ordinary: SerializerFunctionWrapHandler) -> Any:  # noqa: ANN401 - of any field

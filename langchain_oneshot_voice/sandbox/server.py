@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 from langchain_oneshot_voice.arguments import knowing_its_arguments
 
@@ -29,6 +29,7 @@ from .wire import ExchangeLog, Wire
 if TYPE_CHECKING:
     from langchain_oneshot_voice.journal import CallJournal
     from langchain_oneshot_voice.tool import VoiceCallTool
+    from langchain_oneshot_voice.tool_settings import ToolSettings
 
 _HOST = "127.0.0.1"
 _START_SECONDS = 10.0
@@ -231,7 +232,7 @@ class Sandbox:
         with self._service.lock:
             self._service.ledger.wallet(address).credits = amount
 
-    def tool(self, **settings: Any) -> VoiceCallTool:  # noqa: ANN401 - of `VoiceCallTool`
+    def tool(self, **settings: Unpack[ToolSettings]) -> VoiceCallTool:
         """A tool that calls here: with the sandbox's wallet, at any hour.
 
         Its calls are recorded in memory, for as long as the sandbox is in use.

@@ -95,7 +95,7 @@ def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
     folder = tmp_path_factory.mktemp("lives")
     (folder / "cases.json").write_text(json.dumps(CASES))
     with Sandbox(call_seconds=0.05) as sandbox:
-        usual = {"private_key": sandbox.private_key, "base_url": sandbox.base_url}
+        usual: dict[str, Any] = {"private_key": sandbox.private_key, "base_url": sandbox.base_url}
         # The first call of a wallet also pays for its number, which would blur the prices.
         VoiceCallTool(**usual, policy=at_any_hour(), journal="memory").invoke(arguments())
         before = len(sandbox.payments)

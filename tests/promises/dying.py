@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from graphs import INPUT, THREAD, Graph, Script, one_node, tool_calls, tool_node
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -35,7 +35,7 @@ class Case:
     number: str
     build: Callable[[VoiceCallTool, str, Saver], Graph]
     given: dict[str, Any]
-    approval: str = "never"
+    approval: Literal["never", "interrupt"] = "never"
     style: str = ""
     is_async: bool = False
 
