@@ -83,7 +83,7 @@ class CallPolicy(BaseModel):
 
     Example:
         ```python
-        CallPolicy(max_cost_per_call=3, calling_hours="09:00-18:00", allowed_countries={"US", "CA"})
+        CallPolicy(max_cost_per_call=9, calling_hours="09:00-18:00", allowed_countries={"US", "CA"})
         CallPolicy.load("calls.toml")
         ```
     """
