@@ -114,7 +114,7 @@ def test_many_calls_at_once_each_ring_once() -> None:
 
 def test_the_sandbox_imports_nothing_of_the_client() -> None:
     """All stands apart but `Sandbox.tool`, and the check of the arguments."""
-    of_the_tool = {"arguments", "journal", "policy", "tool"}
+    of_the_tool = {"arguments", "journal", "policy", "tool", "tool_settings"}
     imports = [
         (file.name, node)
         for file in PACKAGE.glob("*.py")
