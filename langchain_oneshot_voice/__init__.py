@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from langchain_oneshot_voice.caller import VoiceCaller
+    from langchain_oneshot_voice.calls.call_key import CallKey
     from langchain_oneshot_voice.errors import (
         CallRefusedError,
         CallUnknownError,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         VoiceCallError,
     )
     from langchain_oneshot_voice.journal import CallJournal
+    from langchain_oneshot_voice.oneshot.wallet import AccessToken, WalletKey
     from langchain_oneshot_voice.policy import CallPolicy
     from langchain_oneshot_voice.progress import CallProgress
     from langchain_oneshot_voice.report import calls_frame
@@ -33,11 +35,14 @@ if TYPE_CHECKING:
         VoiceCallQuote,
         VoiceCallResult,
     )
+    from langchain_oneshot_voice.timing import Timing
     from langchain_oneshot_voice.tool import VoiceCallTool
 
 __all__ = [
+    "AccessToken",
     "CallCost",
     "CallJournal",
+    "CallKey",
     "CallPolicy",
     "CallProgress",
     "CallRefusedError",
@@ -48,6 +53,7 @@ __all__ = [
     "PaymentTermsError",
     "Sandbox",
     "ServiceUnavailableError",
+    "Timing",
     "TranscriptTurn",
     "VoiceCallError",
     "VoiceCallInput",
@@ -55,12 +61,15 @@ __all__ = [
     "VoiceCallResult",
     "VoiceCallTool",
     "VoiceCaller",
+    "WalletKey",
     "calls_frame",
 ]
 
 _MODULES = {
+    "AccessToken": "oneshot.wallet",
     "CallCost": "schemas",
     "CallJournal": "journal",
+    "CallKey": "calls.call_key",
     "CallPolicy": "policy",
     "CallProgress": "progress",
     "CallRefusedError": "errors",
@@ -71,6 +80,7 @@ _MODULES = {
     "PaymentTermsError": "errors",
     "Sandbox": "sandbox",
     "ServiceUnavailableError": "errors",
+    "Timing": "timing",
     "TranscriptTurn": "schemas",
     "VoiceCallError": "errors",
     "VoiceCallInput": "schemas",
@@ -78,6 +88,7 @@ _MODULES = {
     "VoiceCallResult": "schemas",
     "VoiceCallTool": "tool",
     "VoiceCaller": "caller",
+    "WalletKey": "oneshot.wallet",
     "calls_frame": "report",
 }
 """Where each public name is defined; imported when it is first asked for."""

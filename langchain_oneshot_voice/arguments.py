@@ -1,9 +1,10 @@
-"""Refusing arguments that are not known: one that is misspelt would otherwise be ignored."""
+"""Refusing arguments that can't be meant: one that is misspelt would otherwise be ignored."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Collection, Iterable
 from functools import wraps
 from typing import ParamSpec
@@ -23,6 +24,11 @@ def require_known(what: str, given: Iterable[str], known: Collection[str]) -> No
     if unknown:
         meant = {name: difflib.get_close_matches(name, known, 1) for name in unknown}
         raise TypeError(wording.unknown_arguments(what, meant))
+
+
+def is_seconds(value: object) -> bool:
+    """Whether it is a time: a finite number above zero."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def knowing_its_arguments(init: Callable[P, None]) -> Callable[P, None]:

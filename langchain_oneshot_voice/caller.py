@@ -11,11 +11,11 @@ import asyncio
 import getpass
 import importlib.util
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field, fields
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Self
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig, ensure_config
@@ -23,11 +23,11 @@ from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.approval import Approval
 from langchain_oneshot_voice.approval.pause import GraphPause, can_pause
-from langchain_oneshot_voice.arguments import knowing_its_arguments
+from langchain_oneshot_voice.arguments import is_seconds, require_known
 from langchain_oneshot_voice.caller_side import AsyncSide, Side, SyncSide, run_sync
 from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.calls.driver import CallDriver, Pending
-from langchain_oneshot_voice.calls.services import Asker, CallServices, Patience
+from langchain_oneshot_voice.calls.services import Asker, CallServices
 from langchain_oneshot_voice.do_not_call import read_listed, record_opt_out
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
@@ -39,11 +39,11 @@ from langchain_oneshot_voice.journal import (
     JournalUnavailableError,
     address,
 )
-from langchain_oneshot_voice.oneshot.client import OneShotClient, Timeouts
+from langchain_oneshot_voice.oneshot.client import OneShotClient
 from langchain_oneshot_voice.oneshot.environment import PRODUCTION_URL, Environment
-from langchain_oneshot_voice.oneshot.feed import Pace, ResultFeed
+from langchain_oneshot_voice.oneshot.feed import ResultFeed
 from langchain_oneshot_voice.oneshot.transport import Transport, chosen_package
-from langchain_oneshot_voice.oneshot.wallet import Credential, WalletKey
+from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import OnProgress, ProgressTeller
 from langchain_oneshot_voice.schemas import (
@@ -51,6 +51,7 @@ from langchain_oneshot_voice.schemas import (
     VoiceCallInput,
     VoiceCallResult,
 )
+from langchain_oneshot_voice.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
@@ -64,67 +65,72 @@ class _Intent:
 
     request: VoiceCallInput
     key: CallKey
+    credential: Credential
     policy: CallPolicy
     asker: Asker
     task: GraphTask | None
     config: RunnableConfig
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class VoiceCaller:
-    """Places calls, each exactly once.
-
-    Args:
-        credential: who pays.
-        base_url: the service; production by default.
-        policy: limits on calls.
-        approval: who is asked before a call is paid for: `"never"`, `"interrupt"` or a function.
-        journal: SQLAlchemy URL, path, `"memory"` or a `CallJournal`; by default the one named by
-            `ONESHOT_VOICE_JOURNAL`, else a SQLite file in the user's data directory; a service on
-            this machine, such as a sandbox, has a file of its own there.
-        on_progress: told of each step of each call.
-        max_wait: seconds to wait for an outcome before an in-progress result is handed back; by
-            default the longest that the call may take, and two minutes.
-        timeouts: how long to wait for the service's answers.
-        pace: how often to look for an outcome.
-        patience: how long to bear with trouble.
-        outcome_schema: a pydantic model or JSON schema to fill from each call.
-        outcome_model: the chat model that fills it; without one, the service's notes do.
+    """Places calls, each exactly once. Frozen: `dataclasses.replace` makes one with other settings.
 
     Raises:
-        ConfigurationError: when the address or the schema can't be used.
+        ConfigurationError: when a setting can't be used; here, and not when a model calls.
+        TypeError: when an argument is not known.
+
+    Example:
+        ```python
+        caller = VoiceCaller(WalletKey(key), policy=CallPolicy(max_cost_per_day=20))
+        result = caller.call(VoiceCallInput(objective="Ask when ...", target_number="+1415..."))
+        ```
     """
 
-    @knowing_its_arguments
-    def __init__(  # noqa: PLR0913 - each is one thing that a user may want to set
-        self,
-        credential: Credential,
-        *,
-        base_url: str | None = None,
-        policy: CallPolicy | None = None,
-        approval: Approval = "never",
-        journal: str | Path | CallJournal | None = None,
-        on_progress: OnProgress | None = None,
-        max_wait: float | None = None,
-        timeouts: Timeouts | None = None,
-        pace: Pace | None = None,
-        patience: Patience | None = None,
-        outcome_schema: OutcomeSchema | None = None,
-        outcome_model: BaseChatModel | None = None,
-    ) -> None:
-        if outcome_schema is not None:
-            check_schema(outcome_schema)
-        self.environment = Environment.at(base_url or PRODUCTION_URL)
-        self.policy = policy or CallPolicy()
-        self._approval: Approval = approval
-        self._credential = credential
-        self._journal = journal
-        self._on_progress = on_progress
-        self._max_wait = max_wait
-        self._timeouts = timeouts or Timeouts()
-        self._pace = pace or Pace()
-        self._patience = patience or Patience()
-        self._outcome_schema = outcome_schema
-        self._outcome_model = outcome_model
+    credential: Credential | Callable[[RunnableConfig], Credential]
+    """Who pays; or a function of the run's config, for a server with many users."""
+    _: KW_ONLY
+    base_url: str | None = None
+    """The service; production by default. https, or a loopback address."""
+    policy: CallPolicy | Callable[[RunnableConfig], CallPolicy] = field(default_factory=CallPolicy)
+    """Limits on calls; or a function of the run's config that gives them."""
+    approval: Approval = "never"
+    """Who is asked before a call is paid for: `"never"`, `"interrupt"` or a function."""
+    journal: str | Path | CallJournal | None = None
+    """A SQLAlchemy URL, a path, `"memory"` or a `CallJournal`; by default what
+    `ONESHOT_VOICE_JOURNAL` names, else a SQLite file in the user's data directory, where a service
+    on this machine, such as a sandbox, has a file of its own."""
+    on_progress: OnProgress | None = None
+    """Told of each step of each call, as a `CallProgress`."""
+    max_wait: float | None = None
+    """Seconds to wait for an outcome before an in-progress result is handed back; by default the
+    longest that the call may take, and two minutes."""
+    outcome_schema: OutcomeSchema | None = None
+    """A pydantic model or JSON schema to fill from each call."""
+    outcome_model: BaseChatModel | None = None
+    """The chat model that fills it; without one, the service's notes do."""
+    timing: Timing = USUAL
+    """How long to wait for what."""
+    environment: Environment = field(init=False)
+    """Where the service is."""
+
+    def __new__(cls, *_settings: object, **named: object) -> Self:
+        """Refuse arguments that are not known, and say which one may have been meant."""
+        require_known(cls.__name__, named, [f.name for f in fields(cls) if f.init])
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        """Check every setting, without opening anything."""
+        environment = Environment.at(self.base_url or PRODUCTION_URL)
+        object.__setattr__(self, "environment", environment)
+        self._check()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.environment.base_url!r})"
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        """It is frozen, and its journal is the record of every copy."""
+        return self
 
     def call(
         self,
@@ -172,22 +178,36 @@ class VoiceCaller:
         """Refuse to be pickled."""
         raise TypeError(wording.not_picklable(type(self).__name__))
 
-    def recover(self, max_wait: float = 60.0) -> list[VoiceCallResult | VoiceCallError]:
+    def recover(
+        self,
+        max_wait: float = 60.0,
+        *,
+        every_tenant: bool = False,
+        config: RunnableConfig | None = None,
+    ) -> list[VoiceCallResult | VoiceCallError]:
         """Finish what dead processes left: calls that were paid for, or may have been.
 
         Args:
             max_wait: seconds to wait for each outcome.
+            every_tenant: whether to finish the calls of all tenants, not only of the policy's.
+            config: what a credential or a policy that is a function is asked with.
 
         Returns:
             For each of this wallet's unfinished calls its result, or the error that it ends in.
             Calls that a live worker holds are left to it; those of which it turns out that
             nothing was charged are closed and not listed.
         """
-        return ENGINE.call(self._recover, max_wait)
+        return ENGINE.call(self._recover, *self._whose(config), max_wait, every_tenant)
 
-    async def arecover(self, max_wait: float = 60.0) -> list[VoiceCallResult | VoiceCallError]:
+    async def arecover(
+        self,
+        max_wait: float = 60.0,
+        *,
+        every_tenant: bool = False,
+        config: RunnableConfig | None = None,
+    ) -> list[VoiceCallResult | VoiceCallError]:
         """Like `recover`, from any event loop."""
-        return await ENGINE.acall(self._recover, max_wait)
+        return await ENGINE.acall(self._recover, *self._whose(config), max_wait, every_tenant)
 
     def pause(self, reason: str, *, by: str | None = None) -> None:
         """Stop all calls, of everybody who shares the journal, until `resume`.
@@ -252,6 +272,31 @@ class VoiceCaller:
         """Like `unsuppress`, from any event loop."""
         return await ENGINE.acall(self._unsuppress, _listed(numbers))
 
+    def _check(self) -> None:
+        credential, policy, approval = self.credential, self.policy, self.approval
+        if not isinstance(credential, WalletKey | AccessToken) and not callable(credential):
+            raise wording.setting_unusable(
+                "credential", "a WalletKey, an AccessToken, or a function of the run's config"
+            )
+        if not isinstance(policy, CallPolicy) and not callable(policy):
+            raise wording.setting_unusable(
+                "policy", "a CallPolicy, or a function of the run's config"
+            )
+        if approval not in ("never", "interrupt") and not callable(approval):
+            raise wording.setting_unusable("approval", '"never", "interrupt", or a function')
+        if approval == "interrupt" and importlib.util.find_spec("langgraph") is None:
+            raise wording.approval_needs_langgraph()
+        if self.on_progress is not None and not callable(self.on_progress):
+            raise wording.setting_unusable("on_progress", "a function")
+        if self.max_wait is not None and not is_seconds(self.max_wait):
+            raise wording.setting_unusable("max_wait", "a number of seconds above zero")
+        if not isinstance(self.journal, str | Path | CallJournal | None):
+            raise wording.setting_unusable("journal", "a URL, a path, or a CallJournal")
+        if not isinstance(self.timing, Timing):
+            raise wording.setting_unusable("timing", "a Timing")
+        if self.outcome_schema is not None:
+            check_schema(self.outcome_schema)
+
     def _intent(
         self,
         request: VoiceCallInput,
@@ -263,7 +308,8 @@ class VoiceCaller:
     ) -> _Intent:
         """Everything that is meant by one call. Counts equal requests, so make it once a call."""
         config = ensure_config(config)
-        policy = policy or self.policy
+        credential, usual = self._whose(config)
+        policy = policy or usual
         window = policy.duplicate_window.total_seconds() if policy.duplicate_window else 0.0
         key = call_key or CallKey.from_config(
             request, config, tool_call_id=tool_call_id, window=window
@@ -277,13 +323,25 @@ class VoiceCaller:
             tool_name=tool_name,
             tool_call_id=tool_call_id,
         )
-        return _Intent(request, key, policy, asker, task, config)
+        return _Intent(request, key, credential, policy, asker, task, config)
+
+    def _whose(self, config: RunnableConfig | None) -> tuple[Credential, CallPolicy]:
+        """Who pays, and within which limits, in a run of this config."""
+        credential, policy = self.credential, self.policy
+        if callable(credential):
+            credential = credential(ensure_config(config))
+            if not isinstance(credential, WalletKey | AccessToken):
+                raise wording.setting_unusable("credential", "a WalletKey or an AccessToken")
+        if not isinstance(policy, CallPolicy):
+            policy = policy(ensure_config(config))
+            if not isinstance(policy, CallPolicy):
+                raise wording.setting_unusable("policy", "a CallPolicy")
+        return credential, policy
 
     async def _call_from(self, side: Side, intent: _Intent) -> VoiceCallResult:
         """Hear the graph's answers, make the call, and pause the graph if a person is asked."""
         pause: GraphPause | None = None
-        if self._approval == "interrupt" and intent.asker.can_pause and intent.task is not None:
-            _require_langgraph()
+        if self.approval == "interrupt" and intent.asker.can_pause and intent.task is not None:
             journal = await side.run(self._open_journal)
             pause = GraphPause(intent.task, journal, side, intent.asker.tool_name)
             await pause.hear()
@@ -298,15 +356,15 @@ class VoiceCaller:
         """The call itself, on the engine's loop."""
         request, config = intent.request, intent.config
         minutes = request.max_duration_minutes or DEFAULT_DURATION_MINUTES
-        wait = minutes * 60 + _SETTLING if self._max_wait is None else self._max_wait
+        wait = minutes * 60 + _SETTLING if self.max_wait is None else self.max_wait
         with _journal_needed():
-            services = await self._services(intent.policy)
+            services = await self._services(intent.credential, intent.policy)
             key = intent.key.on_record(
                 account=services.account,
                 tenant=intent.policy.tenant,
                 base_url=self.environment.service,
             )
-            teller = ProgressTeller(key, request.numbers, self._on_progress, config)
+            teller = ProgressTeller(key, request.numbers, self.on_progress, config)
             driver = CallDriver(
                 services,
                 key,
@@ -317,19 +375,21 @@ class VoiceCaller:
                 former_key=intent.key.key,
             )
             result = await driver.run(request)
-        if self._outcome_schema is None or isinstance(result, Pending):
+        if self.outcome_schema is None or isinstance(result, Pending):
             return result
-        result = await extract(result, self._outcome_schema, self._outcome_model, config=config)
+        result = await extract(result, self.outcome_schema, self.outcome_model, config=config)
         if result.asked_not_to_be_called is not None and result.call_key is not None:
             heard = result.asked_not_to_be_called
             await record_opt_out(services.journal, result.call_key, heard)
         return result
 
-    async def _recover(self, max_wait: float) -> list[VoiceCallResult | VoiceCallError]:
-        services = await self._services(self.policy)
+    async def _recover(
+        self, credential: Credential, policy: CallPolicy, max_wait: float, every_tenant: bool
+    ) -> list[VoiceCallResult | VoiceCallError]:
+        services = await self._services(credential, policy)
 
         async def finish(left: CallRecord) -> VoiceCallResult | VoiceCallError | None:
-            teller = ProgressTeller(left.call_key, left.numbers, self._on_progress, None)
+            teller = ProgressTeller(left.call_key, left.numbers, self.on_progress, None)
             try:
                 return await CallDriver(services, left.call_key, teller, max_wait).finish()
             except VoiceCallError as error:
@@ -340,7 +400,9 @@ class VoiceCaller:
 
         with _journal_needed():
             unfinished = await services.journal.unfinished(
-                account=services.account, base_url=self.environment.service
+                account=services.account,
+                base_url=self.environment.service,
+                tenant=None if every_tenant else policy.tenant,
             )
         ends = await asyncio.gather(*map(finish, unfinished))
         return [end for end in ends if end is not None]
@@ -354,41 +416,46 @@ class VoiceCaller:
             return await (await self._open_journal()).resume()
 
     async def _suppress(self, spelled: Sequence[str], reason: str) -> None:
-        numbers = read_listed(spelled, self.policy.default_region)
+        numbers = read_listed(spelled, self._region)
         with _journal_needed():
             await (await self._open_journal()).suppress(numbers, reason)
 
     async def _unsuppress(self, spelled: Sequence[str]) -> int:
-        numbers = read_listed(spelled, self.policy.default_region)
+        numbers = read_listed(spelled, self._region)
         with _journal_needed():
             journal = await self._open_journal()
             return sum([await journal.unsuppress(number) for number in numbers])
 
-    async def _services(self, policy: CallPolicy) -> CallServices:
+    @property
+    def _region(self) -> str | None:
+        """Where national numbers are from, if that is the same for everybody."""
+        return self.policy.default_region if isinstance(self.policy, CallPolicy) else None
+
+    async def _services(self, credential: Credential, policy: CallPolicy) -> CallServices:
         """What calls are made with, shared by all calls of this process."""
         where, package = self.environment, chosen_package()
         transport = await ENGINE.shared(("http", where, package), lambda: Transport(where, package))
-        client = OneShotClient(where, self._credential, transport, timeouts=self._timeouts)
+        client = OneShotClient(where, credential, transport, timing=self.timing)
         account = await self._account(client)
-        paid_by = self._credential.fingerprint
-        whose = ("feed", where.base_url, package, account, paid_by, self._pace)
+        paid_by = credential.fingerprint
+        whose = ("feed", where.base_url, package, account, paid_by, self.timing)
         return CallServices(
             client=client,
-            feed=await ENGINE.shared(whose, lambda: ResultFeed(client, self._pace)),
+            feed=await ENGINE.shared(whose, lambda: ResultFeed(client, self.timing)),
             journal=await self._open_journal(),
             account=account,
             policy=policy,
-            approval=self._approval,
-            patience=self._patience,
+            approval=self.approval,
+            timing=self.timing,
         )
 
     async def _account(self, client: OneShotClient) -> str:
         """Who pays, in lower case. Of a token the service tells it, and is believed once."""
         told = (await client.address()).lower()
-        if isinstance(self._credential, WalletKey):
+        if isinstance(client.credential, WalletKey):
             return told
         known: dict[str, str] = await ENGINE.shared("accounts of tokens", dict)
-        token = f"{self._credential.fingerprint} {self.environment.service}"
+        token = f"{client.credential.fingerprint} {self.environment.service}"
         if token not in known:
             with _journal_needed():
                 journal = await self._open_journal()
@@ -396,21 +463,20 @@ class VoiceCaller:
         return known[token]
 
     async def _open_journal(self) -> CallJournal:
-        where = self._journal
+        where, timing = self.journal, self.timing
         if isinstance(where, CallJournal):
             return where
         port = self.environment.port if self.environment.is_loopback else None
         named = str(address(where, sandbox_port=port))
-        return await ENGINE.shared(("journal", named), lambda: CallJournal(named))
+        beat, lease = timing.heartbeat, timing.lease
+        return await ENGINE.shared(
+            ("journal", named, beat, lease),
+            lambda: CallJournal(named, heartbeat=beat, dead_after=lease),
+        )
 
 
 def _listed(numbers: str | Sequence[str]) -> Sequence[str]:
     return (numbers,) if isinstance(numbers, str) else numbers
-
-
-def _require_langgraph() -> None:
-    if importlib.util.find_spec("langgraph") is None:
-        raise wording.approval_needs_langgraph()
 
 
 @contextmanager

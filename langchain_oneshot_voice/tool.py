@@ -6,22 +6,27 @@ model with a `VoiceCallResult` beside it, its refusals as errors that a model ca
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, Unpack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, Unpack
 
-from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForToolRun,
+    CallbackManagerForToolRun,
+    Callbacks,
+)
+from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import patch_config
 from langchain_core.tools import ArgsSchema, BaseTool
-from langchain_core.utils import from_env, secret_from_env
 from pydantic import (
     ConfigDict,
-    Field,
     PrivateAttr,
     SecretStr,
     SerializerFunctionWrapHandler,
     field_serializer,
-    model_validator,
 )
 
 from langchain_oneshot_voice import wording
@@ -30,11 +35,31 @@ from langchain_oneshot_voice.arguments import require_known
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import OnProgress
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
+from langchain_oneshot_voice.timing import USUAL, Timing
 from langchain_oneshot_voice.visible_text import bounded
 
 if TYPE_CHECKING:
     from langchain_oneshot_voice.caller import VoiceCaller  # noqa: TC004 - a private annotation
-    from langchain_oneshot_voice.tool_settings import ToolSettings
+    from langchain_oneshot_voice.extraction import OutcomeSchema
+    from langchain_oneshot_voice.journal import CallJournal
+    from langchain_oneshot_voice.oneshot.wallet import Credential
+
+
+class _LangChainSettings(TypedDict, total=False):
+    """The fields of every LangChain tool."""
+
+    name: str
+    description: str
+    args_schema: ArgsSchema
+    return_direct: bool
+    verbose: bool
+    callbacks: Callbacks
+    tags: list[str] | None
+    metadata: dict[str, Any] | None
+    handle_tool_error: Any
+    handle_validation_error: Any
+    response_format: Literal["content", "content_and_artifact"]
+    extras: dict[str, Any] | None
 
 
 class VoiceCallTool(BaseTool):
@@ -53,7 +78,7 @@ class VoiceCallTool(BaseTool):
         ```python
         from langchain_oneshot_voice import CallPolicy, VoiceCallTool
 
-        tool = VoiceCallTool(policy=CallPolicy(max_cost_per_call=5))
+        tool = VoiceCallTool(policy=CallPolicy(max_cost_per_day=20))
         ```
 
     Invoke:
@@ -81,8 +106,30 @@ class VoiceCallTool(BaseTool):
         agent = create_agent(model, [VoiceCallTool()])
         ```
 
+    Args:
+        private_key: the paying wallet's key, 64 hexadecimal digits; `ONESHOT_WALLET_PRIVATE_KEY`.
+        access_token: a token that spends prepaid credits; `ONESHOT_ACCESS_TOKEN`.
+        credential: instead of the two, a `WalletKey` or an `AccessToken`; or a function of the
+            run's config that gives one, for a server where each user pays for themselves.
+        base_url: the service, https or a loopback address; `ONESHOT_BASE_URL`, else production.
+        policy: limits that no argument of a tool call can loosen; or a function of the run's config
+            that gives each user or tenant of a server limits of their own.
+        approval: who is asked, with the price in front of them, before a call is paid for:
+            `"never"`; `"interrupt"`, the person behind a LangGraph graph; or a function of the
+            request and the quote that answers with a decision.
+        journal: where calls are recorded: a SQLAlchemy URL, a path, `"memory"` or a `CallJournal`;
+            `ONESHOT_VOICE_JOURNAL`, else a SQLite file in the user's data directory.
+        on_progress: a function, sync or async, that is told each step as a `CallProgress`.
+        max_wait: seconds to wait for the outcome before an in-progress result is handed back; by
+            default the longest that the call may take, and two minutes.
+        outcome_schema: a pydantic model, or a JSON schema, to fill from each call.
+        outcome_model: the chat model that fills it; without one, what the service noted does.
+        timing: how long to wait for what.
+        langchain: the fields of every LangChain tool, such as `name` and `callbacks`.
+
     Raises:
-        ConfigurationError: when there is no credential, or it or the address can't be used.
+        ConfigurationError: when there is no credential, or a setting can't be used.
+        TypeError: when an argument is not known.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True)
@@ -94,123 +141,111 @@ class VoiceCallTool(BaseTool):
     handle_tool_error: Any = True
     handle_validation_error: Any = wording.describe_problems
 
-    private_key: SecretStr | None = Field(
-        default_factory=secret_from_env("ONESHOT_WALLET_PRIVATE_KEY", default=None)
-    )
-    """The paying wallet's key, 64 hexadecimal digits; `ONESHOT_WALLET_PRIVATE_KEY`."""
-    access_token: SecretStr | None = Field(
-        default_factory=secret_from_env("ONESHOT_ACCESS_TOKEN", default=None)
-    )
-    """A token that spends prepaid credits; `ONESHOT_ACCESS_TOKEN`."""
-    base_url: str | None = Field(default_factory=from_env("ONESHOT_BASE_URL", default=None))
-    """The service; `ONESHOT_BASE_URL`, else production. https, or a loopback address."""
-    policy: CallPolicy | Callable[[RunnableConfig], CallPolicy] = Field(default_factory=CallPolicy)
-    """Limits that no argument of a tool call can loosen.
-
-    A function of the run's config gives each user or tenant of a server limits of their own.
-    """
-    approval: Approval = "never"
-    """Who is asked, with the price in front of them, before a call is paid for.
-
-    `"never"`; `"interrupt"`, the person behind a LangGraph graph; or a function of the request and
-    the quote that answers with a decision.
-    """
-    journal: Any = Field(default=None, exclude=True, repr=False)  # a URL may hold a password
-    """Where calls are recorded: a SQLAlchemy URL, a path, `"memory"` or a `CallJournal`."""
-    on_progress: OnProgress | None = Field(default=None, exclude=True)
-    """A function, sync or async, that is told each step of a call as a `CallProgress`."""
-    max_wait: float | None = Field(default=None, gt=0)
-    """Seconds to wait for the outcome before an in-progress result is handed back."""
-    outcome_schema: Any = Field(default=None, exclude=True)
-    """A pydantic model, or a JSON schema, to fill from each call: the result's `extracted`."""
-    outcome_model: Any = Field(default=None, exclude=True, repr=False)
-    """The chat model that fills it; without one, what the service noted does."""
-
     _caller: VoiceCaller = PrivateAttr()
 
-    if TYPE_CHECKING:  # more than the types of the fields, which is all that checkers see
+    if TYPE_CHECKING:  # read and changed where they are: at the caller
+        private_key: SecretStr | None
+        access_token: SecretStr | None
+        credential: Credential | Callable[[RunnableConfig], Credential]
+        base_url: str | None
+        policy: CallPolicy | Callable[[RunnableConfig], CallPolicy]
+        approval: Approval
+        journal: str | Path | CallJournal | None
+        on_progress: OnProgress | None
+        max_wait: float | None
+        outcome_schema: OutcomeSchema | None
+        outcome_model: BaseChatModel | None
+        timing: Timing
 
-        def __init__(self, **settings: Unpack[ToolSettings]) -> None: ...
+    def __init__(  # noqa: PLR0913 - each is one thing that a user may want to set
+        self,
+        *,
+        private_key: str | SecretStr | None = None,
+        access_token: str | SecretStr | None = None,
+        credential: Credential | Callable[[RunnableConfig], Credential] | None = None,
+        base_url: str | None = None,
+        policy: CallPolicy | Callable[[RunnableConfig], CallPolicy] | None = None,
+        approval: Approval = "never",
+        journal: str | Path | CallJournal | None = None,
+        on_progress: OnProgress | None = None,
+        max_wait: float | None = None,
+        outcome_schema: OutcomeSchema | None = None,
+        outcome_model: BaseChatModel | None = None,
+        timing: Timing | None = None,
+        **langchain: Unpack[_LangChainSettings],
+    ) -> None:
+        from langchain_oneshot_voice.caller import VoiceCaller  # noqa: PLC0415 - pulls in httpx
+        from langchain_oneshot_voice.oneshot import wallet  # noqa: PLC0415 - not for a schema alone
+
+        known = [*BaseTool.model_fields, *_SETTINGS, *_SECRETS]
+        require_known(type(self).__name__, langchain, known)
+        if credential is None:
+            credential = wallet.credential(private_key, access_token)
+        elif private_key or access_token:
+            raise wording.two_credentials()
+        caller = VoiceCaller(
+            credential,
+            base_url=base_url or os.environ.get("ONESHOT_BASE_URL"),
+            policy=CallPolicy() if policy is None else policy,
+            approval=approval,
+            journal=journal,
+            on_progress=on_progress,
+            max_wait=max_wait,
+            outcome_schema=outcome_schema,
+            outcome_model=outcome_model,
+            timing=USUAL if timing is None else timing,
+        )
+        super().__init__(**langchain)
+        self._caller = caller
+
+    @property
+    def caller(self) -> VoiceCaller:
+        """What places the calls, and holds every setting of them; use it to recover or list them.
+
+        A setting of the tool that is assigned makes a new one, for the calls from then on.
+        """
+        return self._caller
+
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - of any field
+        """Change a setting. It holds from the next call on, or is refused and nothing changes."""
+        if name in _SECRETS:
+            from langchain_oneshot_voice.oneshot.wallet import credential  # noqa: PLC0415 - as above
+
+            self.credential = credential(**{name: value})
+        elif name in _SETTINGS:
+            self._caller = dataclasses.replace(self._caller, **{name: value})
+        else:
+            if not name.startswith("_"):
+                known = [*type(self).model_fields, *_SETTINGS, *_SECRETS]
+                require_known(type(self).__name__, [name], known)
+            super().__setattr__(name, value)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy the tool, with these settings changed; a change is checked as at the beginning."""
+        copied = super().model_copy(deep=deep)
+        for name, value in (update or {}).items():
+            setattr(copied, name, value)
+        return copied
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled."""
+        raise TypeError(wording.not_picklable(type(self).__name__))
 
     @field_serializer("*", mode="wrap", when_used="json")
     def _as_json(self, value: Any, ordinary: SerializerFunctionWrapHandler) -> Any:  # noqa: ANN401 - of any field
         """Write functions and classes, which JSON has not, by their names."""
         return value.__qualname__ if callable(value) else ordinary(value)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _known_arguments(cls, given: Any) -> Any:  # noqa: ANN401 - whatever the user gave
-        if isinstance(given, dict):
-            require_known(cls.__name__, given, list(cls.model_fields))
-        return given
+    if not TYPE_CHECKING:  # a type checker would take any name for an attribute
 
-    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - of any field
-        """Change a setting. It holds from the next call on, or is refused and nothing changes."""
-        if name not in _SETTINGS:
-            if not name.startswith("_"):
-                require_known(type(self).__name__, [name], list(type(self).model_fields))
-            super().__setattr__(name, value)
-            return
-        changed = self._with({name: value})
-        for setting in _SETTINGS:
-            super().__setattr__(setting, getattr(changed, setting))
-        self._caller = changed.caller
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy the tool, with these fields changed; a change is checked as at the beginning."""
-        del deep  # a journal and a credential are shared in any case
-        copied = super().model_copy()
-        for name, value in (update or {}).items():
-            setattr(copied, name, value)
-        return copied
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Copy the tool; a journal and a credential are shared."""
-        del memo
-        return self.model_copy()
-
-    def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled."""
-        raise TypeError(wording.not_picklable(type(self).__name__))
-
-    def _with(self, changes: dict[str, Any]) -> VoiceCallTool:
-        """A tool with the same settings, but for these."""
-        settings = {name: getattr(self, name) for name in _SETTINGS} | changes
-        for one, other in (("private_key", "access_token"), ("access_token", "private_key")):
-            if changes.get(one) is not None:
-                settings[other] = None  # what pays is changed as a whole
-        return VoiceCallTool(**settings)
-
-    def model_post_init(self, context: Any, /) -> None:  # noqa: ANN401 - pydantic's signature
-        """Check the configuration at once, so that a fault shows before a model is involved."""
-        super().model_post_init(context)
-        from langchain_oneshot_voice.caller import VoiceCaller  # noqa: PLC0415 - pulls in httpx
-        from langchain_oneshot_voice.oneshot.wallet import credential  # noqa: PLC0415
-
-        given = {"private_key", "access_token"} & self.model_fields_set
-        key, token = self.private_key, self.access_token
-        if given == {"private_key"} and key:
-            token = None
-        elif given == {"access_token"} and token:
-            key = None
-        super().__setattr__("private_key", key)
-        super().__setattr__("access_token", token)
-        self._caller = VoiceCaller(
-            credential(key, token),
-            base_url=self.base_url,
-            policy=self.policy if isinstance(self.policy, CallPolicy) else None,
-            approval=self.approval,
-            journal=self.journal,
-            on_progress=self.on_progress,
-            max_wait=self.max_wait,
-            outcome_schema=self.outcome_schema,
-            outcome_model=self.outcome_model,
-        )
-
-    @property
-    def caller(self) -> VoiceCaller:
-        """What places the calls; use it directly to recover or list them."""
-        return self._caller
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of any setting
+            """Read a setting where it is."""
+            if name in _SECRETS:
+                credential = self._caller.credential
+                return credential.secret if _SECRETS[name] == type(credential).__name__ else None
+            if name in _SETTINGS:
+                return getattr(self._caller, name)
+            return super().__getattr__(name)
 
     def _to_args_and_kwargs(
         self, tool_input: str | dict[str, Any], tool_call_id: str | None
@@ -231,8 +266,12 @@ class VoiceCallTool(BaseTool):
         **arguments: Any,  # noqa: ANN401 - the fields of VoiceCallInput, validated
     ) -> tuple[str, VoiceCallResult]:
         callbacks = run_manager.get_child() if run_manager else None
-        call = self._call(VoiceCallInput(**arguments), tool_call_id, config)
-        result = self._caller.call(**call, config=patch_config(config, callbacks=callbacks))
+        result = self._caller.call(
+            VoiceCallInput(**arguments),
+            tool_call_id=tool_call_id,
+            tool_name=self.name,
+            config=patch_config(config, callbacks=callbacks),
+        )
         return _told(result)
 
     async def _arun(
@@ -244,21 +283,13 @@ class VoiceCallTool(BaseTool):
         **arguments: Any,  # noqa: ANN401 - the fields of VoiceCallInput, validated
     ) -> tuple[str, VoiceCallResult]:
         callbacks = run_manager.get_child() if run_manager else None
-        call = self._call(VoiceCallInput(**arguments), tool_call_id, config)
-        result = await self._caller.acall(**call, config=patch_config(config, callbacks=callbacks))
+        result = await self._caller.acall(
+            VoiceCallInput(**arguments),
+            tool_call_id=tool_call_id,
+            tool_name=self.name,
+            config=patch_config(config, callbacks=callbacks),
+        )
         return _told(result)
-
-    def _call(
-        self, request: VoiceCallInput, tool_call_id: str | None, config: RunnableConfig
-    ) -> dict[str, Any]:
-        """The call that the framework means, and its limits."""
-        policy = self.policy if isinstance(self.policy, CallPolicy) else self.policy(config)
-        return {
-            "request": request,
-            "policy": policy,
-            "tool_call_id": tool_call_id,
-            "tool_name": self.name,
-        }
 
 
 def _told(result: VoiceCallResult) -> tuple[str, VoiceCallResult]:
@@ -278,5 +309,11 @@ def _told(result: VoiceCallResult) -> tuple[str, VoiceCallResult]:
     return wording.text_for_model(result), artifact
 
 
-_SETTINGS = frozenset(VoiceCallTool.model_fields) - frozenset(BaseTool.model_fields)
-"""The fields that say how calls are made. The others are LangChain's."""
+_SECRETS = {"private_key": "WalletKey", "access_token": "AccessToken"}
+"""The secrets that a credential may be made of, and the credential."""
+
+_SETTINGS = frozenset(
+    {"credential", "base_url", "policy", "approval", "journal", "on_progress", "max_wait"}
+    | {"outcome_schema", "outcome_model", "timing"}
+)
+"""The caller's settings that the tool has, too."""

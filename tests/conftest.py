@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from placing import FAST_PACE, FAST_PATIENCE, FAST_TIMEOUTS, at_any_hour
+from placing import FAST, at_any_hour
 from pydantic import SecretStr
 
-from langchain_oneshot_voice import CallJournal, CallPolicy, Sandbox, VoiceCaller, VoiceCallTool
+from langchain_oneshot_voice import CallJournal, Sandbox, VoiceCaller, VoiceCallTool
 from langchain_oneshot_voice.oneshot.wallet import WalletKey
 
 settings.register_profile("steady", deadline=None, derandomize=True, database=None)
@@ -54,9 +54,7 @@ def make_caller(sandbox: Sandbox, journal: CallJournal) -> MakeCaller:
             "journal": journal,
             "policy": at_any_hour(),
             "max_wait": 10.0,
-            "pace": FAST_PACE,
-            "patience": FAST_PATIENCE,
-            "timeouts": FAST_TIMEOUTS,
+            "timing": FAST,
         }
         return VoiceCaller(**usual | changes)
 
@@ -64,35 +62,22 @@ def make_caller(sandbox: Sandbox, journal: CallJournal) -> MakeCaller:
 
 
 @pytest.fixture
-def make_tool(sandbox: Sandbox, journal: CallJournal, make_caller: MakeCaller) -> MakeTool:
+def make_tool(sandbox: Sandbox, journal: CallJournal) -> MakeTool:
     """Builds a `VoiceCallTool` for the sandbox's wallet, with a caller that is fast.
 
-    Arguments of the tool can be given instead, as can `pace`, `patience` and `timeouts`.
+    Arguments of the tool can be given instead.
     """
 
     def make(**changes: Any) -> VoiceCallTool:
-        impatient = {
-            name: changes.pop(name) for name in ("pace", "patience", "timeouts") if name in changes
-        }
         usual: dict[str, Any] = {
             "base_url": sandbox.base_url,
             "journal": journal,
             "policy": at_any_hour(),
             "max_wait": 10.0,
+            "timing": FAST,
         }
-        if "access_token" not in changes:
+        if not {"access_token", "credential"} & changes.keys():
             usual["private_key"] = sandbox.private_key
-        tool = VoiceCallTool(**usual | changes)
-        tool._caller = make_caller(
-            credential=tool.caller._credential,
-            base_url=tool.base_url,
-            policy=tool.policy if isinstance(tool.policy, CallPolicy) else None,
-            approval=tool.approval,
-            journal=tool.journal,
-            on_progress=tool.on_progress,
-            max_wait=tool.max_wait,
-            **impatient,
-        )
-        return tool
+        return VoiceCallTool(**usual | changes)
 
     return make

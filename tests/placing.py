@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from langchain_oneshot_voice.calls.services import Patience
-from langchain_oneshot_voice.oneshot.client import Timeouts
-from langchain_oneshot_voice.oneshot.feed import Pace
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.sandbox import Sandbox
 from langchain_oneshot_voice.sandbox.records import Exchange
+from langchain_oneshot_voice.timing import Timing
 
 NUMBER = "+14155550100"
 OBJECTIVE = "Book a table for 2 tonight at 7pm under the name Rivera."
@@ -23,11 +21,23 @@ def at_any_hour(**limits: Any) -> CallPolicy:
     return CallPolicy(calling_hours=None, **limits)
 
 
-FAST_PACE = Pace(first=0.05, slowest=0.2, silence=0.6, settle=0.3, open=1.0)
-FAST_PATIENCE = Patience(
-    settle=1.0, unsent=0.4, account=0.5, pause=0.05, longest_pause=0.2, at_cancel=2.0
+FAST = Timing(
+    connect=2.0,
+    quote=3.0,
+    payment=3.0,
+    answer=0.5,
+    first_poll=0.05,
+    slowest_poll=0.2,
+    socket_open=1.0,
+    socket_first_news=0.3,
+    socket_silence=0.6,
+    payment_unsent=0.4,
+    payment_cancelled=2.0,
+    payment_expired=1.0,
+    account_approval=0.5,
+    pause=0.05,
+    longest_pause=0.2,
 )
-FAST_TIMEOUTS = Timeouts(connect=2.0, quote=3.0, place=3.0, read=0.5)
 
 
 def arguments(number: str | list[str] = NUMBER, **more: Any) -> dict[str, Any]:

@@ -62,18 +62,22 @@ class Question:
         """The question in words, on one line."""
         what = "Conference call" if self.quote.conference else "Phone call"
         price = f"{what} to {', '.join(self.request.numbers)} for ${_amount(self.quote.total)}"
-        most = (
-            f" (at the most ${_amount(self.worst_case)})"
+        fee = self.quote.phone_registration_fee
+        notes = [
+            f"at the most ${_amount(self.worst_case)}"
             if self.worst_case > self.quote.total
-            else ""
-        )
+            else "",
+            f"${_amount(fee)} of it once, for the number to call from" if fee else "",
+        ]
+        aside = "; ".join(note for note in notes if note)
+        price += f" ({aside})" if aside else ""
         again = (
             f" You agreed to ${_amount(self.agreed_before)}; it costs more now."
             if self.agreed_before is not None
             else ""
         )
         note = f" {self.note}" if self.note else ""
-        return f"{price}{most}.{again} Objective: {plain(self.request.objective)}{note}"
+        return f"{price}.{again} Objective: {plain(self.request.objective)}{note}"
 
     def value(self) -> dict[str, Any]:
         """The interrupt's value: a `ToolApprovalRequest` with the quote beside it, as JSON."""

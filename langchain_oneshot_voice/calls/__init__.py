@@ -6,6 +6,6 @@ driver.py       carries out what a state asks for, and records it
 price_leg.py    from a request to a price that everybody has agreed to
 payment_leg.py  signing, presenting, and learning a payment's fate
 run.py          one run's hold on the call in the journal
-services.py     what all of them work with: service, journal, policy, clock, patience
+services.py     what all of them work with: service, journal, policy, clock, times
 results.py      what a record amounts to for the caller
 """

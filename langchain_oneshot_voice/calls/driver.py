@@ -28,7 +28,7 @@ from langchain_oneshot_voice.approval.questions import Question
 from langchain_oneshot_voice.call_states import ENDED, UNSIGNED
 from langchain_oneshot_voice.calls import states as s
 from langchain_oneshot_voice.calls.call_key import edited_key, fingerprint
-from langchain_oneshot_voice.calls.payment_leg import PaymentLeg
+from langchain_oneshot_voice.calls.payment_leg import NO_CREDITS, PaymentLeg
 from langchain_oneshot_voice.calls.price_leg import PriceLeg, stands
 from langchain_oneshot_voice.calls.results import declined_result, result_of
 from langchain_oneshot_voice.calls.run import Run
@@ -190,7 +190,7 @@ class CallDriver:
         call = self._new_call(request)
         began: float | None = None
         seen_busy: set[str] = set()
-        pauses = self._services.patience.pauses()
+        pauses = self._services.timing.pauses()
         while True:
             asked = self._run.now()
             claim = await self._journal.claim(
@@ -250,6 +250,7 @@ class CallDriver:
                 raise wording.fate_unknown(self._run.record.request_id)
             case s.StartOver():
                 self._held = end.because if end.because.code == "approval_required" else None
+                self._price.credits_count = end.because.code != NO_CREDITS
                 self._payment.started_over = True
                 return end
             case s.Duplicate() | s.Lost():
@@ -397,7 +398,7 @@ class CallDriver:
 
     async def _answer_of(self, earlier: CallRecord) -> VoiceCallResult | None:
         """The result of an earlier call for the same thing; `None` if it came to nothing."""
-        for pause in self._services.patience.pauses():
+        for pause in self._services.timing.pauses():
             left = max(self._deadline - self._clock.monotonic(), 0.0)
             result = await self._driver_of(earlier.call_key, left).finish()
             if result is not None:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import anyio
@@ -25,6 +26,8 @@ from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import (
     CallRecord,
     DuplicateCall,
+    Guard,
+    NumberFeePaid,
     SpendLimits,
 )
 from langchain_oneshot_voice.oneshot import payment
@@ -38,6 +41,12 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _QUOTE_GONE = {"http_404", "quote_not_found", "quote_expired", "not_found"}
+
+NO_CREDITS = "insufficient_credits"
+"""The service's code for credits that do not cover what was to be paid with them."""
+
+_FEE_PAUSE = 0.5
+"""Longest pause, in seconds, between looks at a call that pays for the wallet's number."""
 
 _CLOCKS_DIFFER = 2 * 3600.0
 """Seconds by which the service's clock may be behind the journal's; clocks jump by an hour."""
@@ -59,9 +68,10 @@ class PaymentLeg:
         self._run = run
         self._teller = teller
         self._wait = wait
-        self._pauses = services.patience.pauses()
+        self._pauses = services.timing.pauses()
         self._deadline: float | None = None
         self._ends_at: dict[float, float] = {}
+        self._one_number_fee = True
         self.started_over = False
 
     async def sign(
@@ -74,10 +84,40 @@ class PaymentLeg:
         refusal = await price.judged_again()
         if refusal is not None:
             return s.Refusal(refusal)
-        try:
-            signed, until = self._sign(offer)
-        except VoiceCallError as wrong_terms:
-            return s.Refusal(wrong_terms)
+        give_up = self._clock.monotonic() + self._services.timing.payment_unsent
+        for pause in self._services.timing.pauses():
+            try:
+                answer = await self._sign(offer)
+            except VoiceCallError as wrong_terms:
+                return s.Refusal(wrong_terms)
+            match answer:
+                case None:
+                    return s.Overtaken()
+                case CallRecord():
+                    self._run.pending = True
+                    await self._teller.tell("paying")
+                    return s.OnRecord()
+                case DuplicateCall():
+                    return s.SameCall(answer.record)
+                case NumberFeePaid(settled=False):
+                    if self._clock.monotonic() > give_up:
+                        self._one_number_fee = False
+                    await self._clock.sleep(min(pause, _FEE_PAUSE))
+                case NumberFeePaid():
+                    self._one_number_fee = False  # a service that wants it again gets it
+                    return s.OfferOver()
+                case _:
+                    return s.Refusal(guard_refusal(answer))
+        raise AssertionError  # pragma: no cover - pauses never end
+
+    async def _sign(self, offer: Offer) -> CallRecord | Guard | None:
+        """Check the terms, sign, and put the bytes on record if no guard is against it.
+
+        Raises:
+            VoiceCallError: when the terms are wrong.
+        """
+        signed, until = self._signed(offer)
+        limits = _limits(self._services.policy)
         asked = self._run.now()
         answer = await self._services.journal.sign(
             self._run.call_key,
@@ -85,20 +125,12 @@ class PaymentLeg:
             payment=signed.header if signed else None,
             valid_before=until,
             amount=offer.quote.total,
-            limits=_limits(self._services.policy),
+            limits=replace(limits, one_number_fee=self._one_number_fee),
+            number_fee=offer.quote.phone_registration_fee,
         )
-        match answer:
-            case None:
-                return s.Overtaken()
-            case CallRecord():
-                self._run.hold(answer, asked)
-                self._run.pending = True
-                await self._teller.tell("paying")
-                return s.OnRecord()
-            case DuplicateCall():
-                return s.SameCall(answer.record)
-            case _:
-                return s.Refusal(guard_refusal(answer))
+        if isinstance(answer, CallRecord):
+            self._run.hold(answer, asked)
+        return answer
 
     async def present(
         self, state: s.Signed
@@ -112,8 +144,8 @@ class PaymentLeg:
         self,
     ) -> s.Accepted | s.Silence | s.PaymentRefused | s.NeverSent | s.Overtaken:
         """First send. A refusal here is about this payment."""
-        give_up = self._clock.monotonic() + self._services.patience.unsent
-        for pause in self._services.patience.pauses():
+        give_up = self._clock.monotonic() + self._services.timing.payment_unsent
+        for pause in self._services.timing.pauses():
             if not await self._run.is_mine():
                 return s.Overtaken()
             try:
@@ -187,7 +219,7 @@ class PaymentLeg:
         if until is None:
             return False
         if until not in self._ends_at:
-            left = until + self._services.patience.settle - self._clock.time()
+            left = until + self._services.timing.payment_expired - self._clock.time()
             self._ends_at[until] = self._clock.monotonic() + left
         return self._clock.monotonic() > self._ends_at[until]
 
@@ -197,7 +229,7 @@ class PaymentLeg:
         Neither is believed alone. A service that lies about the time gets no second payment.
         """
         until, told = self._run.record.valid_before, self._client.told_at
-        settled = (until or 0.0) + self._services.patience.settle
+        settled = (until or 0.0) + self._services.timing.payment_expired
         return told is None or told > settled
 
     async def _present(self) -> s.Accepted:
@@ -208,7 +240,7 @@ class PaymentLeg:
             quote = quote_of(record)
             placement = await self._client.place(
                 record.request,
-                headers_for(record, self._services.policy),
+                headers_for(record, self._services.policy.max_cost_per_call),
                 quote.quote_id if quote else "",
                 record.payment,
                 proved=record.payment is not None and payment.is_signed(record.payment),
@@ -216,7 +248,7 @@ class PaymentLeg:
             await self._run.place(placement)
             return s.Accepted(placement)
 
-        return await _seen_through(send(), self._services.patience.at_cancel)
+        return await _seen_through(send(), self._services.timing.payment_cancelled)
 
     async def _remember_used(self) -> bool:
         """Put on record that an attempt went through: from now on nothing starts this call over.
@@ -227,7 +259,7 @@ class PaymentLeg:
             return False
         return await self._run.take() is not None
 
-    def _sign(self, offer: Offer) -> tuple[SignedPayment | None, float | None]:
+    def _signed(self, offer: Offer) -> tuple[SignedPayment | None, float | None]:
         """Check the terms and sign; also until when, in epoch seconds, it can be charged."""
         cap, client = self._services.policy.max_cost_per_call, self._client
         expires = offer.quote.expires_at
@@ -248,10 +280,10 @@ class PaymentLeg:
         """Whether another quote may be taken where this one was not.
 
         It has gone; or the credits that it counts on were spent by another call meanwhile, and a
-        wallet can pay the rest.
+        wallet can pay the whole.
         """
-        spent = code == "insufficient_credits" and isinstance(self._client.credential, WalletKey)
-        return spent or code in _QUOTE_GONE
+        by_wallet = isinstance(self._client.credential, WalletKey)
+        return code in _QUOTE_GONE or (by_wallet and code == NO_CREDITS)
 
     @property
     def _may_start_over(self) -> bool:

@@ -59,6 +59,7 @@ class PriceLeg:
         body: the same as it goes on the wire.
         screened_at: when the policy last allowed the request, in epoch seconds.
         approved: the price that a person said yes to beforehand, by editing another call.
+        credits_count: whether the wallet's credits are to pay a part of the price.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class PriceLeg:
         self._teller = teller
         self._asker = asker
         self.approved = approved
+        self.credits_count = True
         self._questions: list[AskedQuestion] = []
         self._released: set[str] = set()
         self.request: VoiceCallInput
@@ -101,9 +103,10 @@ class PriceLeg:
         bar = await self._services.journal.barred(self.request.numbers)
         if bar is not None:
             return s.Refusal(guard_refusal(bar))
-        headers = headers_for(self._run.record, self._services.policy)
         try:
-            offer = await self._services.client.quote(self.body, headers)
+            offer = await self._services.client.quote(
+                self.body, headers_for(self._run.record), credits_count=self.credits_count
+            )
         except VoiceCallError as refusal:
             return s.Refusal(refusal)
         if isinstance(offer, Placement):
@@ -133,8 +136,8 @@ class PriceLeg:
         if not await self._run.move("quoted", approval_id=approval_id):
             return s.Overtaken()
         await self._teller.tell("awaiting_approval")
-        clock, patience = self._services.clock, self._services.patience.account
-        deadline = clock.monotonic() + patience
+        clock, longest = self._services.clock, self._services.timing.account_approval
+        deadline = clock.monotonic() + longest
         while True:
             status = "pending"
             with suppress(WeatherError):
@@ -146,7 +149,7 @@ class PriceLeg:
                 return s.Refusal(wording.account_approval_ended(status, approval_id))
             if clock.monotonic() > deadline:
                 return s.NotYet(wording.account_approval_pending(state.refusal.details))
-            await clock.sleep(min(_APPROVAL_PAUSE, patience / 10))
+            await clock.sleep(min(_APPROVAL_PAUSE, longest / 10))
 
     async def judge(self, state: s.Quoted) -> s.Allowed | s.Refusal:
         """Let the policy and the application judge the price. If the check raises, no call."""
@@ -276,11 +279,9 @@ def goal_of(record: CallRecord) -> str:
     return goal_in(record.request) or record.call_key
 
 
-def headers_for(record: CallRecord, policy: CallPolicy) -> dict[str, str]:
-    """What goes along with both legs: our key, the cap, the account's approval."""
-    return headers_beside(
-        goal_of(record), max_cost=policy.max_cost_per_call, approval_id=record.approval_id
-    )
+def headers_for(record: CallRecord, max_cost: Decimal | None = None) -> dict[str, str]:
+    """What goes along: our key, the account's approval, and with a payment the cap."""
+    return headers_beside(goal_of(record), max_cost=max_cost, approval_id=record.approval_id)
 
 
 def stands(quote: VoiceCallQuote, now: float) -> bool:

@@ -1,10 +1,8 @@
-"""What the life of a call works with: the service, the journal, the policy, a clock, patience."""
+"""What the life of a call works with: the service, the journal, the policy, a clock, times."""
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +13,7 @@ from langchain_oneshot_voice.journal import CallJournal
 from langchain_oneshot_voice.oneshot.client import OneShotClient
 from langchain_oneshot_voice.oneshot.feed import ResultFeed
 from langchain_oneshot_voice.policy import CallPolicy
+from langchain_oneshot_voice.timing import Timing
 
 
 class Clock(Protocol):
@@ -47,30 +46,6 @@ class SystemClock:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to bear with the service, with people and with other workers, in seconds."""
-
-    settle: float = 60.0
-    """After a payment has expired, before its absence among the receipts is believed."""
-    unsent: float = 20.0
-    """How long to try to send a payment that never left this machine."""
-    account: float = 300.0
-    """How long to wait for an approval that the account's rules ask for."""
-    pause: float = 0.25
-    """Before looking again at what is not known yet; it grows from here to `longest_pause`."""
-    longest_pause: float = 5.0
-    at_cancel: float = 3.0
-    """Grace period for a payment on its way after its caller is cancelled. Others wait for it."""
-
-    def pauses(self) -> Iterator[float]:
-        """Seconds to rest between looks: growing, jittered, without end."""
-        pause = self.pause
-        while True:
-            yield pause * random.uniform(0.7, 1.3)  # noqa: S311 - jitter, not a secret
-            pause = min(pause * 1.6, self.longest_pause)
-
-
-@dataclass(frozen=True, slots=True)
 class CallServices:
     """What every call of one caller is made with.
 
@@ -80,7 +55,7 @@ class CallServices:
         journal: the record.
         account: the address that pays, in lower case.
         policy: the limits.
-        patience: how long to bear with trouble.
+        timing: how long to bear with trouble.
         approval: who is asked before a call is paid.
         clock: time.
     """
@@ -90,7 +65,7 @@ class CallServices:
     journal: CallJournal
     account: str
     policy: CallPolicy
-    patience: Patience
+    timing: Timing
     approval: Approval = "never"
     clock: Clock = field(default_factory=SystemClock)
 

@@ -231,6 +231,7 @@ class CallJournal:
         valid_before: float | None,
         amount: Decimal,
         limits: SpendLimits,
+        number_fee: Decimal | None = None,
     ) -> CallRecord | Guard | None:
         """Store the exact signed bytes and reserve their amount.
 
@@ -244,6 +245,7 @@ class CallJournal:
             valid_before: when the authorization ends, in epoch seconds.
             amount: US dollars; a fraction of a micro-dollar counts as a whole one.
             limits: what may not be passed.
+            number_fee: US dollars of it that are for the number the wallet calls from.
 
         Returns:
             the record; or the guard that does not allow it; or `None` when the call is not the
@@ -257,6 +259,7 @@ class CallJournal:
             "payment": payment,
             "valid_before": valid_before,
             "reserved": whole_micros(amount),
+            "number_fee": whole_micros(number_fee) if number_fee else None,
         }
         signing = self._submit(
             partial(self._worker.stepped, (call_key, owner)),
@@ -313,19 +316,29 @@ class CallJournal:
         """Return the call of this key."""
         return await self._read(calls.read, call_key)
 
-    async def find(self, request_id: str) -> CallRecord | None:
-        """Return the call that the service knows by this id."""
-        return await self._read(calls.find, request_id)
+    async def find(
+        self, request_id: str, *, account: str, tenant: str, base_url: str
+    ) -> CallRecord | None:
+        """Return the payer's call that the service knows by this id."""
+        return await self._read(calls.find, request_id, account, tenant, base_url)
 
     async def recent(self, *, limit: int = 50, tenant: str | None = None) -> list[CallRecord]:
         """Return the latest calls, newest first; of every tenant by default."""
         return await self._read(calls.recent, limit, tenant)
 
     async def unfinished(
-        self, *, account: str | None = None, base_url: str | None = None
+        self,
+        *,
+        account: str | None = None,
+        base_url: str | None = None,
+        tenant: str | None = None,
     ) -> list[CallRecord]:
-        """Return signed, placed and unknown calls that no live worker has, oldest first."""
-        return await self._read(calls.unfinished, self._worker, account, base_url)
+        """Return signed, placed and unknown calls that no live worker has, oldest first.
+
+        What is `None` may be anything.
+        """
+        wanted = {"account": account, "base_url": base_url, "tenant": tenant}
+        return await self._read(calls.unfinished, self._worker, wanted)
 
     async def spent(self, *, account: str, tenant: str, seconds: float = 86400) -> Decimal:
         """Return the US dollars charged or reserved in the last `seconds`."""

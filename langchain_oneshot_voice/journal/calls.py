@@ -66,7 +66,12 @@ _FRESH: Mapping[str, Any] = {
 _SELECT = select(*record_columns)
 _BY_KEY = _SELECT.where(calls.c.call_key == bindparam("key"))
 _BY_REQUEST_ID = (
-    _SELECT.where(calls.c.request_id == bindparam("request_id"))
+    _SELECT.where(
+        calls.c.request_id == bindparam("request_id"),
+        calls.c.account == bindparam("account"),
+        calls.c.tenant == bindparam("tenant"),
+        calls.c.base_url == bindparam("base_url"),
+    )
     .order_by(calls.c.created_at.desc())
     .limit(1)
 )
@@ -168,7 +173,8 @@ def sign(
     if known is None or known.owner != owner:
         return None
     _allow(known, "signed")
-    guard = guards.check(connection, now, known, columns["reserved"], limits)
+    amount, fee = columns["reserved"], columns["number_fee"]
+    guard = guards.check(connection, now, known, amount, fee, limits)
     return guard or _step(connection, now, known, "signed", columns)
 
 
@@ -184,9 +190,17 @@ def read(connection: Connection, _now: float, call_key: str) -> CallRecord | Non
     return None if row is None else CallRecord(**row._mapping)  # noqa: SLF001 - its public name
 
 
-def find(connection: Connection, _now: float, request_id: str) -> CallRecord | None:
+def find(
+    connection: Connection,
+    _now: float,
+    request_id: str,
+    account: str,
+    tenant: str,
+    base_url: str,
+) -> CallRecord | None:
     """Return the call that the service knows by this id; the latest, should there be several."""
-    row = connection.execute(_BY_REQUEST_ID, {"request_id": request_id}).first()
+    whose = {"account": account, "tenant": tenant, "base_url": base_url}
+    row = connection.execute(_BY_REQUEST_ID, {"request_id": request_id, **whose}).first()
     return None if row is None else CallRecord(**row._mapping)  # noqa: SLF001 - its public name
 
 
@@ -199,14 +213,13 @@ def recent(connection: Connection, _now: float, limit: int, tenant: str | None) 
 
 
 def unfinished(
-    connection: Connection, now: float, worker: Worker, account: str | None, base_url: str | None
+    connection: Connection, now: float, worker: Worker, wanted: Mapping[str, str | None]
 ) -> list[CallRecord]:
     """Return calls that may have cost money, have no end, and that no live worker has."""
     query = _SELECT.where(unsettled).order_by(calls.c.updated_at)
-    if account is not None:
-        query = query.where(calls.c.account == account)
-    if base_url is not None:
-        query = query.where(calls.c.base_url == base_url)
+    for column, value in wanted.items():
+        if value is not None:
+            query = query.where(calls.c[column] == value)
     found = [CallRecord(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - its public name
     return [call for call in found if not worker.holds(connection, now, call)]
 

@@ -19,6 +19,7 @@ from langchain_oneshot_voice.journal.records import (
     Guard,
     NewCall,
     NumberBusy,
+    NumberFeePaid,
     NumberLimitReached,
     NumberSuppressed,
     Paused,
@@ -39,6 +40,12 @@ from langchain_oneshot_voice.journal.suppressions import suppressed
 LINE_BUSY_SECONDS = 45 * 60.0
 """How long a signed call may still ring or talk: ten minutes in which its authorization can be
 taken, thirty of talk, and a margin. After that no phone can be on it."""
+
+_FEE_SECONDS = 60 * 60.0
+"""How long ago the number's fee may have been paid for a price to be older than that payment."""
+
+_FEE_ON_ITS_WAY_SECONDS = 120.0
+"""How long a payment of the fee may be on its way before others stop waiting for it."""
 
 DAY_SECONDS = 24 * 60 * 60.0
 
@@ -80,6 +87,20 @@ _BUSY = (
         calls.c.call_key != bindparam("call_key"),
     )
     .order_by(call_numbers.c.line_since.desc())
+    .limit(1)
+)
+_FEE_PAID = (
+    select(calls.c.placed_at)
+    .where(
+        calls.c.account == bindparam("account"),
+        calls.c.base_url == bindparam("base_url"),
+        calls.c.call_key != bindparam("call_key"),
+        calls.c.number_fee.is_not(None),
+        committed,
+        calls.c.signed_at > bindparam("since"),
+        or_(calls.c.placed_at.is_not(None), calls.c.signed_at > bindparam("on_its_way_since")),
+    )
+    .order_by(calls.c.placed_at.desc().nulls_first())
     .limit(1)
 )
 _CALLED = (
@@ -130,7 +151,12 @@ def find_busy(connection: Connection, now: float, call: NewCall | CallRecord) ->
 
 
 def check(
-    connection: Connection, now: float, call: CallRecord, amount: Decimal, limits: SpendLimits
+    connection: Connection,
+    now: float,
+    call: CallRecord,
+    amount: Decimal,
+    number_fee: Decimal | None,
+    limits: SpendLimits,
 ) -> Guard | None:
     """Return the first guard that does not allow to sign the call for this amount."""
     if bar := barred(connection, now, call.numbers):
@@ -139,6 +165,8 @@ def check(
         return DuplicateCall(duplicate)
     if busy := find_busy(connection, now, call):
         return NumberBusy(busy)
+    if number_fee and limits.one_number_fee and (paid := _find_number_fee(connection, now, call)):
+        return paid
     return _check_spend(connection, now, call, amount, limits.max_cost_per_day) or _check_numbers(
         connection, now, call, limits.max_calls_per_number_per_day
     )
@@ -158,6 +186,19 @@ def number_tag(connection: Connection, number: str) -> str:
     """Name a forgotten number by a hash that only this journal can make."""
     key = str(connection.scalar(_NUMBER_KEY))
     return "#" + hmac.new(key.encode(), number.encode(), hashlib.sha256).hexdigest()
+
+
+def _find_number_fee(connection: Connection, now: float, call: CallRecord) -> NumberFeePaid | None:
+    """Find a call of the account that pays the fee that is in this one's price, too."""
+    terms = {
+        "account": call.account,
+        "base_url": call.base_url,
+        "call_key": call.call_key,
+        "since": now - _FEE_SECONDS,
+        "on_its_way_since": now - _FEE_ON_ITS_WAY_SECONDS,
+    }
+    row = connection.execute(_FEE_PAID, terms).first()
+    return None if row is None else NumberFeePaid(settled=row.placed_at is not None)
 
 
 def _check_spend(

@@ -178,6 +178,7 @@ _TABLES_2 = (
         valid_before DOUBLE,
         reserved BIGINT NOT NULL,
         charged BIGINT,
+        number_fee BIGINT,
         request_id TEXT,
         placement TEXT,
         job TEXT,
@@ -311,6 +312,10 @@ _FINISH_2 = (
         " WHERE committed_at IS NOT NULL"
     ),
     "CREATE INDEX calls_by_spend ON calls (account, tenant, coalesce(signed_at, placed_at))",
+    (
+        "CREATE INDEX calls_by_number_fee ON calls (account, base_url, signed_at)"
+        " WHERE number_fee IS NOT NULL"
+    ),
     "CREATE INDEX calls_by_request_id ON calls (request_id)",
     "CREATE INDEX calls_by_age ON calls (created_at)",
     "CREATE INDEX questions_by_call ON questions (call_key)",

@@ -83,6 +83,7 @@ class CallRecord(_Discreet):
         valid_before: when the signed authorization ends.
         reserved: US dollars held for it against the day's limit.
         charged: US dollars that it cost, where that is known.
+        number_fee: what of the price is for the number that a wallet calls from, once.
         request_id: the service's id of the call.
         placement: what the service answered when it accepted the call.
         job: the service's last answer about the call; `None` once forgotten.
@@ -112,6 +113,7 @@ class CallRecord(_Discreet):
     valid_before: float | None
     reserved: Decimal
     charged: Decimal | None
+    number_fee: Decimal | None
     request_id: str | None
     placement: dict[str, Any] | None
     job: dict[str, Any] | None
@@ -170,11 +172,14 @@ class SpendLimits:
         max_calls_per_number_per_day: in any 24 hours, likewise; `None` for no limit.
         duplicate_window: seconds for which an answered call answers the same call again; 0 turns
             the guard off.
+        one_number_fee: whether a fee for the wallet's number may not be paid when another call has
+            just paid it.
     """
 
     max_cost_per_day: Decimal | None
     max_calls_per_number_per_day: int | None
     duplicate_window: float
+    one_number_fee: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +224,17 @@ class NumberBusy:
     """Another call of ours may be on one of the numbers at this moment."""
 
     record: CallRecord
+
+
+@dataclass(frozen=True, slots=True)
+class NumberFeePaid:
+    """Another call has just paid for the wallet's number, or is about to.
+
+    Attributes:
+        settled: whether that call was accepted; else it is on its way.
+    """
+
+    settled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +298,13 @@ class Paused:
 
 
 Guard = (
-    Paused | DuplicateCall | NumberBusy | SpendLimitReached | NumberLimitReached | NumberSuppressed
+    Paused
+    | DuplicateCall
+    | NumberBusy
+    | NumberFeePaid
+    | SpendLimitReached
+    | NumberLimitReached
+    | NumberSuppressed
 )
 """Why a call may not be signed now. Nothing was written."""
 

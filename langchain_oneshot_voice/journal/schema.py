@@ -244,6 +244,13 @@ _index(
     call_numbers.c.committed_at,
     where=call_numbers.c.committed_at.is_not(None),
 )
+_index(
+    "calls_by_number_fee",
+    calls.c.account,
+    calls.c.base_url,
+    calls.c.signed_at,
+    where=calls.c.number_fee.is_not(None),
+)
 Index("calls_by_spend", calls.c.account, calls.c.tenant, committed_at)
 Index("calls_by_request_id", calls.c.request_id)
 Index("calls_by_age", calls.c.created_at)

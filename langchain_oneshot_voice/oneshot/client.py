@@ -40,6 +40,7 @@ from langchain_oneshot_voice.oneshot.transport import (
 )
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, Scope, WalletKey
 from langchain_oneshot_voice.schemas import VoiceCallQuote
+from langchain_oneshot_voice.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
@@ -49,21 +50,6 @@ _LONGEST_PAUSE = 30.0
 _NOT_NOW = {408, 425, 429}
 """Timed out, too early, too many: said of the moment, not of the request."""
 _CURED_BY_A_NEW_PROOF = {"expired", "already_used"}
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds until an answer begins, by what is asked. Connecting has a limit of its own."""
-
-    connect: float = 10
-    quote: float = 90
-    """The service reads the objective with a model before it names a price."""
-    place: float = 90
-    read: float = 20
-    rest: float = 15
-    """For the rest of an answer, once it has begun."""
-    paid_rest: float = 60
-    """The same for the answer to a payment, which is worth waiting for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +94,7 @@ class OneShotClient:
         environment: where the service is.
         credential: who pays.
         transport: the connections to the service; not closed from here.
-        timeouts: how long to wait for answers.
+        timing: how long to wait for answers.
         attempts: how often a safe request is tried in all.
 
     Attributes:
@@ -121,13 +107,13 @@ class OneShotClient:
         credential: Credential,
         transport: Transport,
         *,
-        timeouts: Timeouts = Timeouts(),
+        timing: Timing = USUAL,
         attempts: int = 4,
     ) -> None:
         self.environment = environment
         self.credential = credential
         self._transport = transport
-        self._timeouts = timeouts
+        self._timing = timing
         self._attempts = attempts
         self._address: str | None = None
         self.told_at: float | None = None
@@ -149,12 +135,15 @@ class OneShotClient:
             return agent | self.credential.bearer()
         return agent | self.credential.proof(scope, time.time())
 
-    async def quote(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Offer | Placement:
+    async def quote(
+        self, body: Mapping[str, Any], headers: Mapping[str, str], *, credits_count: bool = True
+    ) -> Offer | Placement:
         """Leg one: ask for the price. Tried again when there is no answer; nothing is paid.
 
         Args:
             body: the request, in the API's own fields.
-            headers: what else to send along, such as a cost cap.
+            headers: what else to send along, such as an approval.
+            credits_count: whether a wallet's prepaid credits are to pay their part of the price.
 
         Returns:
             The offer; or a placement, should the service place the call without being paid.
@@ -165,8 +154,12 @@ class OneShotClient:
 
         async def ask() -> Answer:
             return await self._proved(
-                "POST", _CALL_ROUTE, "write", self._timeouts.quote, body=body, headers=headers
+                "POST", _CALL_ROUTE, scope, self._timing.quote, body=body, headers=headers
             )
+
+        # The credits of a wallet that proves nothing are not counted; a token has nothing else.
+        by_token = isinstance(self.credential, AccessToken)
+        scope: Scope | None = "write" if credits_count or by_token else None
 
         answer = await self._retried(ask)
         placement = answers.read_placement(answer)
@@ -217,8 +210,8 @@ class OneShotClient:
                 "POST",
                 _CALL_ROUTE,
                 None if proved else "write",
-                self._timeouts.place,
-                self._timeouts.paid_rest,
+                self._timing.payment,
+                self._timing.payment_rest,
                 body=body,
                 headers=extra,
             )
@@ -247,7 +240,7 @@ class OneShotClient:
                 service says at the moment: 404 and 401 are weather here as well.
         """
         path = f"/v1/requests/{url_quote(request_id, safe='')}"
-        answer = await self._proved("GET", path, "read", self._timeouts.read)
+        answer = await self._proved("GET", path, "read", self._timing.answer)
         job = answers.read_job(answer.body)
         another = job is not None and job.raw.get("request_id", request_id) != request_id
         if answer.status != 200 or job is None or another:  # noqa: PLR2004
@@ -273,7 +266,7 @@ class OneShotClient:
         query = {"since": start.replace("+00:00", "Z"), "limit": str(_RECEIPTS_PAGE)}
         for asked in (query, {}):  # should the service not take the query, its own page will do
             answer = await self._proved(
-                "GET", "/v1/analytics/receipts", "read", self._timeouts.read, query=asked
+                "GET", "/v1/analytics/receipts", "read", self._timing.answer, query=asked
             )
             if answer.status != 400:  # noqa: PLR2004
                 break
@@ -294,7 +287,7 @@ class OneShotClient:
             WeatherError: when it can't be read now.
         """
         path = f"/v1/approvals/{url_quote(approval_id, safe='')}"
-        answer = await self._proved("GET", path, "read", self._timeouts.read)
+        answer = await self._proved("GET", path, "read", self._timing.answer)
         body = fields(answer.body)
         status = line((fields(body.get("data")) or body).get("status"))
         if answer.status != 200 or status is None:  # noqa: PLR2004
@@ -309,14 +302,14 @@ class OneShotClient:
         """
 
         async def ask() -> Answer:
-            return await self._proved("GET", "/v1/tools/balance", "read", self._timeouts.read)
+            return await self._proved("GET", "/v1/tools/balance", "read", self._timing.answer)
 
         return _require_object(await self._retried(ask))
 
     async def _token_address(self, token: AccessToken) -> str:
         async def ask() -> Answer:
             return await self._send(
-                "GET", "/v1/agents/me", self._timeouts.read, headers=token.bearer()
+                "GET", "/v1/agents/me", self._timing.answer, headers=token.bearer()
             )
 
         body = _require_object(await self._retried(ask))
@@ -365,8 +358,8 @@ class OneShotClient:
         **more: Any,  # noqa: ANN401 - passed on to the transport
     ) -> Answer:
         """One request, one answer; any trouble on the way is a `WeatherError`."""
-        times = self._timeouts
-        limits = Limits(times.connect, begin, times.rest if rest is None else rest)
+        times = self._timing
+        limits = Limits(times.connect, begin, times.answer_rest if rest is None else rest)
         reply = await self._transport.exchange(method, path, limits, **more)
         log.debug("%s %s -> %s", method, path.partition("?")[0], reply.status)
         answer = await beside_others(Answer.of, reply, len(reply.body))

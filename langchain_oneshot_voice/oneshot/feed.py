@@ -27,6 +27,7 @@ from langchain_oneshot_voice.oneshot.client import OneShotClient
 from langchain_oneshot_voice.oneshot.reading import LARGEST_ANSWER, beside_others, fields, read_json
 from langchain_oneshot_voice.oneshot.transport import WeatherError
 from langchain_oneshot_voice.oneshot.wallet import AccessToken
+from langchain_oneshot_voice.timing import USUAL, Timing
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -55,26 +56,6 @@ _SHORTEST_REST = 1.0
 _LONGEST_REST = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How often to look, in seconds."""
-
-    first: float = 1.5
-    """Before the first poll of a call that has no socket to hear from."""
-    slowest: float = 5.0
-    """Between polls, once they have backed off."""
-    silence: float = 15.0
-    """How long an open socket may say nothing of a call before the call is polled all the same."""
-    settle: float = 3.0
-    """Like `silence`, for a call's first news: it may have ended before the socket knew of it."""
-    open: float = 10.0
-    """How long opening the socket may take."""
-    trusted: float = 30.0
-    """Between polls, whatever an open socket says meanwhile."""
-    linger: float = 30.0
-    """How long the socket stays open after the last call has ended, for the next one."""
-
-
 @dataclass(eq=False, slots=True)
 class _Waiter:
     news: anyio.Event = field(default_factory=anyio.Event)
@@ -101,12 +82,12 @@ class ResultFeed:
 
     Args:
         client: whose calls; it also does the polling.
-        pace: how often to look.
+        timing: how often to look.
     """
 
-    def __init__(self, client: OneShotClient, pace: Pace = Pace()) -> None:
+    def __init__(self, client: OneShotClient, timing: Timing = USUAL) -> None:
         self._client = client
-        self._pace = pace
+        self._timing = timing
         self._waiters: dict[str, list[_Waiter]] = {}
         self._socket: ClientConnection | None = None
         self._listening: asyncio.Task[None] | None = None
@@ -141,7 +122,7 @@ class ResultFeed:
                 del self._waiters[request_id]
             if not self._waiters:
                 loop = asyncio.get_running_loop()
-                self._lingering = loop.call_later(self._pace.linger, self._hang_up)
+                self._lingering = loop.call_later(self._timing.socket_linger, self._hang_up)
 
     async def aclose(self) -> None:
         """End the socket; calls that still wait go on polling."""
@@ -196,17 +177,21 @@ class ResultFeed:
         if pushed.is_final and not asked_to_wait and now > waiter.hurried + _SHORTEST_REST:
             waiter.hurried = now
             return True
-        return now >= waiter.polled + self._pace.trusted
+        return now >= waiter.polled + self._timing.socket_trusted
 
     def _rest(self, waiter: _Waiter, polls: int) -> float:
         """Seconds until the next poll, should the socket say nothing before."""
-        backoff = min(self._pace.first * 1.5 ** min(polls, 20), self._pace.slowest)
+        backoff = min(self._timing.first_poll * 1.5 ** min(polls, 20), self._timing.slowest_poll)
         rest = backoff * random.uniform(0.7, 1.3)  # noqa: S311 - jitter, not a secret
         if self._socket is None:
             return rest
-        patience = self._pace.silence if waiter.settled or polls else self._pace.settle
+        patience = (
+            self._timing.socket_silence
+            if waiter.settled or polls
+            else self._timing.socket_first_news
+        )
         now = time.monotonic()
-        due = max(waiter.polled + self._pace.trusted - now, 0.0)
+        due = max(waiter.polled + self._timing.socket_trusted - now, 0.0)
         return min(max(waiter.heard + patience - now, rest), due)
 
     async def _subscribe(self, request_ids: Iterable[str]) -> None:
@@ -251,7 +236,7 @@ class ResultFeed:
                         url,
                         additional_headers=headers,
                         logger=_HeaderlessLog(log, {}),
-                        open_timeout=self._pace.open,
+                        open_timeout=self._timing.socket_open,
                         max_size=LARGEST_ANSWER,
                         max_queue=4,
                         compression=None,  # a message is as large as it was sent

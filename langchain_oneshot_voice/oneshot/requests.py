@@ -27,13 +27,14 @@ def goal_in(body: Mapping[str, Any]) -> str | None:
 
 
 def headers_beside(
-    goal: str, *, max_cost: Decimal | None, approval_id: str | None
+    goal: str, *, max_cost: Decimal | None = None, approval_id: str | None
 ) -> dict[str, str]:
-    """The headers of both legs.
+    """The headers beside a request.
 
     Args:
         goal: the call's name at the service.
-        max_cost: the most that the service may ask for, in US dollars.
+        max_cost: the most that the service may ask for, in US dollars. To be sent with a payment;
+            a price that is too high is refused with more reasons here than there.
         approval_id: the approval at the provider that the account's rules asked for.
     """
     headers = {"Idempotency-Key": goal}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import secrets
 import sys
@@ -60,15 +61,23 @@ def _fingerprint(secret: SecretStr) -> str:
 class WalletKey:
     """A wallet's private key: it signs payments and proofs.
 
+    Args:
+        private_key: 64 hexadecimal digits, with or without `0x`.
+
     Attributes:
+        secret: the key, as it was given.
         fingerprint: tells two secrets apart, and shows nothing of them.
+
+    Raises:
+        ConfigurationError: when it is no private key.
     """
 
-    def __init__(self, private_key: SecretStr) -> None:
-        if not _usable(private_key):
+    def __init__(self, private_key: str | SecretStr) -> None:
+        secret = _hidden(private_key)
+        if secret is None or not _usable(secret):
             raise wording.private_key_unusable()
-        self._secret = private_key
-        self.fingerprint = _fingerprint(private_key)
+        self.secret = secret
+        self.fingerprint = _fingerprint(self.secret)
         self._account: LocalAccount | None = None
 
     def __repr__(self) -> str:
@@ -106,7 +115,7 @@ class WalletKey:
             from eth_account import Account  # noqa: PLC0415 - a second to import, for signers only
 
             sys.setrecursionlimit(limit)
-            self._account = Account.from_key(self._secret.get_secret_value())
+            self._account = Account.from_key(self.secret.get_secret_value())
         return self._account
 
     def _sign(self, domain: dict[str, Any], types: dict[str, Any], message: dict[str, Any]) -> str:
@@ -118,32 +127,42 @@ class AccessToken:
     """A token that spends an account's prepaid credits, for places where no key may be.
 
     Attributes:
+        secret: the token, as it was given.
         fingerprint: tells two secrets apart, and shows nothing of them.
+
+    Raises:
+        ConfigurationError: when it is no access token.
     """
 
-    def __init__(self, token: SecretStr) -> None:
-        if not _TOKEN.fullmatch(token.get_secret_value()):
+    def __init__(self, token: str | SecretStr) -> None:
+        secret = _hidden(token)
+        if secret is None or not _TOKEN.fullmatch(secret.get_secret_value()):
             raise wording.access_token_unusable()
-        self._secret = token
-        self.fingerprint = _fingerprint(token)
+        self.secret = secret
+        self.fingerprint = _fingerprint(self.secret)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(**********)"
 
     def bearer(self) -> dict[str, str]:
         """The header that identifies the account."""
-        return {"Authorization": f"Bearer {self._secret.get_secret_value()}"}
+        return {"Authorization": f"Bearer {self.secret.get_secret_value()}"}
 
 
 Credential = WalletKey | AccessToken
 
 
-def credential(private_key: SecretStr | None, access_token: SecretStr | None) -> Credential:
-    """The one credential that was given.
+def credential(
+    private_key: str | SecretStr | None = None, access_token: str | SecretStr | None = None
+) -> Credential:
+    """The one credential that was given, or else that the environment has.
 
     Raises:
-        ConfigurationError: when there is none, or both.
+        ConfigurationError: when there is none, or two, or it can't be one.
     """
+    if not private_key and not access_token:
+        private_key = os.environ.get("ONESHOT_WALLET_PRIVATE_KEY")
+        access_token = os.environ.get("ONESHOT_ACCESS_TOKEN")
     if private_key and access_token:
         raise wording.two_credentials()
     if private_key:
@@ -151,6 +170,13 @@ def credential(private_key: SecretStr | None, access_token: SecretStr | None) ->
     if access_token:
         return AccessToken(access_token)
     raise wording.no_credential()
+
+
+def _hidden(secret: object) -> SecretStr | None:
+    """The secret, kept out of sight; `None` if it is of a wrong type."""
+    if isinstance(secret, SecretStr):
+        return secret
+    return SecretStr(secret) if isinstance(secret, str) else None
 
 
 def _usable(private_key: SecretStr) -> bool:

@@ -91,7 +91,8 @@ class CallPolicy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_cost_per_call: Dollars | None = Decimal(10)
-    """US dollars. A dearer quote is refused, and nothing is signed."""
+    """US dollars, with the fee for the number on a wallet's first call. A dearer quote is refused,
+    and nothing is signed."""
     max_cost_per_day: Dollars | None = Decimal(50)
     """US dollars in any 24 hours."""
     max_calls_per_number_per_day: Annotated[int, Field(ge=1)] | None = 3
@@ -300,7 +301,8 @@ class CallPolicy(BaseModel):
         if cap is None or worst <= cap:
             return
         fitting = _fitting_minutes(request, quote, cap)
-        raise wording.cost_limit_exceeded(worst, _minutes(request), cap, fitting)
+        fee = quote.phone_registration_fee or Decimal(0)
+        raise wording.cost_limit_exceeded(worst, _minutes(request), cap, fitting, fee)
 
 
 def _read_file(path: Path) -> Mapping[str, Any]:

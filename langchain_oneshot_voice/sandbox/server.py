@@ -8,13 +8,15 @@ package, and can be used with any other client of the service.
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_oneshot_voice.arguments import knowing_its_arguments
 
@@ -29,11 +31,12 @@ from .wire import ExchangeLog, Wire
 if TYPE_CHECKING:
     from langchain_oneshot_voice.journal import CallJournal
     from langchain_oneshot_voice.tool import VoiceCallTool
-    from langchain_oneshot_voice.tool_settings import ToolSettings
 
 _HOST = "127.0.0.1"
 _START_SECONDS = 10.0
 _TICK = 0.005
+_PORTS = range(20_000, 32_768)
+"""Below those that operating systems give to clients."""
 
 
 class Sandbox:
@@ -131,14 +134,7 @@ class Sandbox:
         """
         if self._thread is not None:
             return
-        # With the protocol named, asyncio turns off Nagle's algorithm, and answers are not held up.
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((_HOST, self._port))
-        except OSError:
-            listener.close()
-            raise
+        listener = _listener(self._port) if self._port else _listener_on_any_port()
         self._port = listener.getsockname()[1]
         ready = threading.Event()
         self._thread = threading.Thread(
@@ -232,7 +228,7 @@ class Sandbox:
         with self._service.lock:
             self._service.ledger.wallet(address).credits = amount
 
-    def tool(self, **settings: Unpack[ToolSettings]) -> VoiceCallTool:
+    def tool(self, **settings: Any) -> VoiceCallTool:  # noqa: ANN401 - of `VoiceCallTool`
         """A tool that calls here: with the sandbox's wallet, at any hour.
 
         Its calls are recorded in memory, for as long as the sandbox is in use.
@@ -341,3 +337,23 @@ class Sandbox:
         finally:
             with self._service.lock:
                 self._service.switchboard.disconnect()
+
+
+def _listener(port: int) -> socket.socket:
+    # With the protocol named, asyncio turns off Nagle's algorithm, and answers are not held up.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((_HOST, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _listener_on_any_port() -> socket.socket:
+    """Bind a free port that no client gets by itself: it has to be free after a `stop`, too."""
+    for port in random.sample(_PORTS, 100):
+        with suppress(OSError):
+            return _listener(port)
+    return _listener(0)

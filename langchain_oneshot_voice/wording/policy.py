@@ -187,7 +187,7 @@ def request_refused(
 
 
 def cost_limit_exceeded(
-    worst: Decimal, minutes: int, cap: Decimal, fitting_minutes: int | None
+    worst: Decimal, minutes: int, cap: Decimal, fitting_minutes: int | None, number_fee: Decimal
 ) -> CallRefusedError:
     """The call could cost more than one call may.
 
@@ -196,21 +196,35 @@ def cost_limit_exceeded(
         minutes: how long it would then take.
         cap: US dollars that one call may cost.
         fitting_minutes: how long a call fits the limit; `None` if none does.
+        number_fee: what of it is for the wallet's number, on its first call; else 0.
     """
-    advice = (
-        f"Ask for the call with max_duration_minutes of at most {fitting_minutes}, or tell the"
-        " user."
-        if fitting_minutes
-        else "No length of this call fits the limit. Tell the user."
+    if fitting_minutes:
+        advice = (
+            f"Ask for the call with max_duration_minutes of at most {fitting_minutes}, or tell the"
+            " user."
+        )
+    elif number_fee:
+        advice = (
+            f"A shorter call does not help. Tell the user that max_cost_per_call has to be"
+            f" ${worst:,.2f} for the first call; later ones cost ${worst - number_fee:,.2f}."
+        )
+    else:
+        advice = "No length of this call fits the limit. Tell the user."
+    fee = (
+        f" ${number_fee:,.2f} of it is for the number that the wallet calls from, once, on its"
+        " first call."
+        if number_fee
+        else ""
     )
     return CallRefusedError(
         f"The call could cost ${worst:,.2f} at its longest of"
-        f" {spelling.count(minutes, 'minute')}, and one call may cost ${cap:,.2f}.",
+        f" {spelling.count(minutes, 'minute')}, and one call may cost ${cap:,.2f}.{fee}",
         advice=advice,
         code="cost_limit_exceeded",
         details={
             "worst_case": str(worst),
             "max_cost_per_call": str(cap),
             "fitting_max_duration_minutes": fitting_minutes,
+            "number_fee": str(number_fee),
         },
     )

@@ -76,6 +76,35 @@ def unknown_arguments(what: str, meant: Mapping[str, Sequence[str]]) -> str:
     return " ".join(faults)
 
 
+def setting_unusable(name: str, expected: str) -> ConfigurationError:
+    """A setting of a tool or a caller is not what it has to be.
+
+    Args:
+        name: the setting.
+        expected: what it may be.
+    """
+    return ConfigurationError(
+        f"`{name}` has to be {expected}.", advice="The program has to be corrected."
+    )
+
+
+def timing_unusable(name: str) -> ConfigurationError:
+    """A time is not a number of seconds."""
+    return ConfigurationError(
+        f"`{name}` of Timing has to be a number of seconds above zero.",
+        advice="The program has to be corrected.",
+    )
+
+
+def lease_too_short(lease: float, heartbeat: float) -> ConfigurationError:
+    """A worker would count as dead between two of its heartbeats."""
+    return ConfigurationError(
+        f"A lease of {lease:g} s would lapse between two heartbeats, which are {heartbeat:g} s"
+        " apart.",
+        advice="Make Timing's lease some times as long as its heartbeat.",
+    )
+
+
 def not_picklable(what: str) -> str:
     """It holds a secret, and connections that belong to this process."""
     return (

@@ -193,7 +193,8 @@ def exceeds_caller_budget(code: str, said: str | None) -> CallRefusedError:
     return CallRefusedError(
         f"The call would cost more than one call may cost.{spelling.service_says(said)}",
         code=code,
-        advice="Ask for a shorter call (max_duration_minutes), or tell the user.",
+        advice="Ask for a shorter call (max_duration_minutes), or tell the user."
+        " A wallet's first call costs more, for its number: then a higher limit is needed.",
     )
 
 

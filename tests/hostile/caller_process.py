@@ -18,12 +18,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from placing import FAST_PACE, FAST_PATIENCE, FAST_TIMEOUTS, OBJECTIVE, at_any_hour
+from placing import FAST, OBJECTIVE, at_any_hour
 
 from langchain_oneshot_voice import (
     CallJournal,
     CallUnknownError,
-    VoiceCaller,
     VoiceCallError,
     VoiceCallResult,
     VoiceCallTool,
@@ -39,10 +38,16 @@ _FRIENDS_KEYS = ["0x" + secrets.token_hex(32) for _ in range(FRIENDS)]
 _MOST_ADDRESS_SPACE = 6 * 2**30
 """Bytes. A bomb that goes off must not take the machine with it."""
 
-_TIMEOUTS = replace(
-    FAST_TIMEOUTS, connect=1.0, quote=0.6, place=0.6, read=0.4, rest=2.0, paid_rest=2.5
+_TIMING = replace(
+    FAST,
+    connect=1.0,
+    quote=0.6,
+    payment=0.6,
+    answer=0.4,
+    answer_rest=2.0,
+    payment_rest=2.5,
+    socket_trusted=1.0,
 )
-_PACE = replace(FAST_PACE, trusted=1.0)
 _UNLIMITED = {
     "max_cost_per_day": None,
     "max_calls_per_number_per_day": None,
@@ -122,25 +127,15 @@ def make_tool(
 ) -> VoiceCallTool:
     """A tool whose errors come out as they are, with a caller that is fast."""
     limits = at_any_hour(**_UNLIMITED | policy)
-    tool = VoiceCallTool(
+    return VoiceCallTool(
         private_key=key,
         base_url=base_url,
         journal=journal,
         policy=limits,
         max_wait=max_wait,
         handle_tool_error=False,
+        timing=_TIMING,
     )
-    tool._caller = VoiceCaller(
-        tool.caller._credential,
-        base_url=base_url,
-        journal=journal,
-        policy=limits,
-        max_wait=max_wait,
-        pace=_PACE,
-        patience=FAST_PATIENCE,
-        timeouts=_TIMEOUTS,
-    )
-    return tool
 
 
 async def place(tool: VoiceCallTool, number: int) -> tuple[str, VoiceCallResult]:
@@ -186,7 +181,8 @@ async def _outcome(tool: VoiceCallTool, number: int) -> Outcome:
         )
     except Exception as error:  # noqa: BLE001 - reported, and judged by the test
         unsaved = f"{type(error).__name__}: {error}"[:500]
-    journal: CallJournal = tool.journal
+    journal = tool.journal
+    assert isinstance(journal, CallJournal)
     records = await journal.recent(limit=1)
     return Outcome(
         result.call_status,

@@ -15,7 +15,7 @@ import pytest
 from conftest import MakeTool
 from langchain_core.runnables import RunnableConfig
 from placing import (
-    FAST_PATIENCE,
+    FAST,
     NUMBER,
     OBJECTIVE,
     arguments,
@@ -29,8 +29,8 @@ from langchain_oneshot_voice.approval import Approve
 from langchain_oneshot_voice.oneshot.wallet import WalletKey
 from langchain_oneshot_voice.sandbox import Fault
 
-WAITS = replace(FAST_PATIENCE, account=5.0)
-SOON_GONE = replace(FAST_PATIENCE, account=0.2)
+WAITS = replace(FAST, account_approval=5.0)
+SOON_GONE = replace(FAST, account_approval=0.2)
 BOTH_LEGS = pytest.mark.parametrize("at", ["quote", "paid"])
 Leg = Literal["quote", "paid"]
 THREAD: RunnableConfig = {"configurable": {"thread_id": "thread-1"}}
@@ -64,7 +64,7 @@ def test_held_call_goes_on_once_it_is_approved(
     """It waits for the owner, sends the approval's id along with the payment, and pays once."""
     sandbox.require_approval(at=at)
     with owner(sandbox, "approved"):
-        message = make_tool(patience=WAITS).invoke(tool_call())
+        message = make_tool(timing=WAITS).invoke(tool_call())
     assert message.artifact.call_status == "completed"
     assert (total_paid(sandbox), len(sandbox.rings)) == (Decimal("6.75"), 1)
     sent = [request.headers.get("x-approval-id") for request in legs(sandbox, "paid")]
@@ -77,7 +77,7 @@ def test_denied_call_pays_nothing_and_says_who_denied_it(
 ) -> None:
     """The owner's no is told as the account's, with the advice not to retry."""
     sandbox.require_approval(at=at)
-    tool = make_tool(patience=WAITS, handle_tool_error=False)
+    tool = make_tool(timing=WAITS, handle_tool_error=False)
     with owner(sandbox, "denied"), pytest.raises(CallRefusedError) as no:
         tool.invoke(tool_call())
     assert (no.value.code, no.value.charged, no.value.safe_to_retry) == (
@@ -95,7 +95,7 @@ def test_unanswered_approval_is_an_error_that_is_safe_to_retry(
 ) -> None:
     """Nobody has answered in time: the model is told that it waits, and nothing was charged."""
     sandbox.require_approval(at=at)
-    tool = make_tool(patience=SOON_GONE, handle_tool_error=False)
+    tool = make_tool(timing=SOON_GONE, handle_tool_error=False)
     with pytest.raises(CallRefusedError, match="nobody has answered yet") as waiting:
         tool.invoke(tool_call())
     assert (waiting.value.code, waiting.value.charged, waiting.value.safe_to_retry) == (
@@ -112,7 +112,7 @@ def test_later_run_goes_on_waiting_and_finishes(
 ) -> None:
     """The same call again waits for the same approval, and is paid once when it comes."""
     sandbox.require_approval(at=at)
-    hasty, patient = make_tool(patience=SOON_GONE), make_tool(patience=WAITS)
+    hasty, patient = make_tool(timing=SOON_GONE), make_tool(timing=WAITS)
     for _ in range(2):
         assert hasty.invoke(tool_call(), THREAD).status == "error"
     with owner(sandbox, "approved"):
@@ -127,7 +127,7 @@ def test_weather_while_waiting_is_no_answer(make_tool: MakeTool, sandbox: Sandbo
     sandbox.require_approval()
     sandbox.inject(Fault("approval", "status_503", times=2))
     with owner(sandbox, "approved"):
-        message = make_tool(patience=WAITS).invoke(tool_call())
+        message = make_tool(timing=WAITS).invoke(tool_call())
     assert message.artifact.call_status == "completed"
 
 
@@ -141,7 +141,7 @@ def test_service_that_holds_an_approved_call_again_is_not_asked_for_ever(
         return status, headers, (body or {}) | {"status": "approved"}
 
     sandbox.tamper("approval", forgetful)
-    message = make_tool(patience=WAITS).invoke(tool_call())
+    message = make_tool(timing=WAITS).invoke(tool_call())
     assert (message.status, sandbox.payments) == ("error", ())
     assert len(legs(sandbox, "paid")) == 2
 
@@ -158,7 +158,7 @@ def test_person_is_not_asked_again_after_the_accounts_own_approval(
 
     sandbox.require_approval(at="paid")
     with owner(sandbox, "approved"):
-        make_tool(patience=WAITS, approval=approve).invoke(tool_call())
+        make_tool(timing=WAITS, approval=approve).invoke(tool_call())
     assert (asked, len(sandbox.rings)) == ([f"{NUMBER} for 6.75"], 1)
 
 
@@ -196,7 +196,7 @@ async def test_budget_is_told_with_its_sums_and_its_end(
 
 async def set_budget(make_tool: MakeTool, sandbox: Sandbox, budget: dict[str, int]) -> None:
     """Set the account's own caps, as its owner would."""
-    wallet = make_tool().caller._credential
+    wallet = make_tool().caller.credential
     assert isinstance(wallet, WalletKey)
     proof = {"X-Agent-ID": wallet.address} | wallet.proof("write", time.time())
     async with httpx.AsyncClient(base_url=sandbox.base_url) as http:

@@ -117,7 +117,8 @@ def test_question_is_a_tool_approval_request_with_the_quote(agent: Any) -> None:
     }
     assert asked["quote"]["success_criteria"]
     assert asked["quote"]["expires_at"]
-    assert f"Phone call to {NUMBER} for $6.75 (at the most $8.50)." in asked["description"]
+    price = "for $6.75 (at the most $8.50; $5.00 of it once, for the number to call from)."
+    assert f"Phone call to {NUMBER} {price}" in asked["description"]
 
 
 def test_question_is_json_throughout(agent: Any) -> None:

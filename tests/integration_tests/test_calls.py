@@ -85,7 +85,8 @@ def test_request_is_sent_as_it_was_asked(make_tool: MakeTool, sandbox: Sandbox) 
     assert {k: v for k, v in quoted.body.items() if k != "decisionContext"} == sent
     assert paid.headers["x-quote-id"]
     assert quoted.headers["x-agent-id"] == paid.headers["x-agent-id"] == sandbox.address
-    assert quoted.headers["x-max-cost-usdc"] == "10"
+    assert "x-max-cost-usdc" not in quoted.headers
+    assert paid.headers["x-max-cost-usdc"] == "10"
 
 
 def test_conference_rings_everyone_for_one_payment(make_tool: MakeTool, sandbox: Sandbox) -> None:
@@ -259,11 +260,11 @@ def test_calls_from_many_threads(make_tool: MakeTool, sandbox: Sandbox) -> None:
 
 
 def test_dear_call_is_refused_by_the_service_too(make_tool: MakeTool, sandbox: Sandbox) -> None:
-    """The cap goes along with the request, so a dear quote is refused before it is signed."""
+    """A dear quote is refused before it is signed, and its refusal says what would fit."""
     message = make_tool().invoke(tool_call(**arguments(max_duration_minutes=30)))
 
     assert message.status == "error"
-    assert "more than one call may" in message.content
+    assert "max_duration_minutes of at most 14" in message.content
     assert "Nothing was charged." in message.content
     assert signatures(sandbox) == []
 
@@ -274,7 +275,7 @@ def test_error_is_raised_when_it_is_not_handled(make_tool: MakeTool) -> None:
     with pytest.raises(CallRefusedError) as refused:
         tool.invoke(tool_call(**arguments(max_duration_minutes=30)))
 
-    assert (refused.value.code, refused.value.charged) == ("exceeds_caller_budget", "no")
+    assert (refused.value.code, refused.value.charged) == ("cost_limit_exceeded", "no")
 
 
 def _no_limits() -> CallPolicy:

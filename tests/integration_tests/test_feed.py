@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from placing import FAST_PACE, FAST_TIMEOUTS
+from placing import FAST
 from pydantic import SecretStr
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -52,8 +52,8 @@ class Service:
             where = Environment.at(f"http://127.0.0.1:{_port(server)}")
             transport = Transport(where, "httpx2")
             credential = WalletKey(SecretStr("0x" + "1" * 64))
-            client = OneShotClient(where, credential, transport, timeouts=FAST_TIMEOUTS)
-            feed = ResultFeed(client, FAST_PACE)
+            client = OneShotClient(where, credential, transport, timing=FAST)
+            feed = ResultFeed(client, FAST)
             try:
                 yield feed
             finally:

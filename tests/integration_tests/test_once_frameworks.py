@@ -171,7 +171,7 @@ def test_one_thread_on_a_second_worker_after_the_first_lost_the_reply_pays_once(
 ) -> None:
     """The first worker does not know what became of its payment; the second finds out."""
     first, second = two_workers
-    first.caller._max_wait = 0.3
+    first.max_wait = 0.3
     sandbox.inject(Fault("paid", "drop_reply"))
     sandbox.inject(Fault("receipts", "status_503", times=10**6))
     lost = answer_in(_run_thread(first))

@@ -71,7 +71,7 @@ class Shop:
             "journal": str(self.file),
             "base_url": self.sandbox.base_url,
             "private_key": self.sandbox.private_key,
-            "usual_patience": True,
+            "usual_timing": True,
             "timeout": 10.0,
             "result": str(self.folder / f"{name}.json"),
             "calls": [

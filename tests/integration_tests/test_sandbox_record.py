@@ -75,7 +75,7 @@ def test_a_number_that_is_busy_is_so_by_every_name_of_the_service(
     """A call by `127.0.0.1` is seen by a caller that says `localhost`."""
     sandbox.expect(NUMBER, CallScript(seconds=30.0))
     journal = CallJournal(tmp_path / "calls.sqlite")
-    credential = sandbox.tool().caller._credential
+    credential = sandbox.tool().caller.credential
     names = [sandbox.base_url, sandbox.base_url.replace("127.0.0.1", "localhost")]
     first, second = (
         VoiceCaller(credential, base_url=name, journal=journal, policy=at_any_hour(), max_wait=0.1)

@@ -176,7 +176,7 @@ def test_tool_and_message_hold_no_secret_after_a_call(
         str(tool.model_dump()),
         dumps(tool),
         repr(vars(tool.caller)),
-        repr(vars(tool.caller._credential)),
+        repr(vars(tool.caller.credential)),
         repr(message),
         dumps(message),
         message.artifact.model_dump_json(),

@@ -16,16 +16,20 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import BaseModel, SecretStr
 
 from langchain_oneshot_voice import (
+    AccessToken,
     CallJournal,
+    CallKey,
     CallPolicy,
     CallProgress,
     Sandbox,
+    Timing,
     VoiceCaller,
     VoiceCallError,
     VoiceCallInput,
     VoiceCallQuote,
     VoiceCallResult,
     VoiceCallTool,
+    WalletKey,
     calls_frame,
 )
 
@@ -62,6 +66,11 @@ async def decide_elsewhere(_: VoiceCallInput, quote: VoiceCallQuote) -> Mapping[
     if quote.total < 5:
         return {"type": "approve"}
     return {"type": "reject", "message": "Too dear."}
+
+
+def who_pays(config: RunnableConfig) -> WalletKey | AccessToken:
+    """A server where each user pays for themselves."""
+    return WalletKey(KEY) if "configurable" in config else AccessToken(TOKEN)
 
 
 def limits_of(config: RunnableConfig) -> CallPolicy:
@@ -160,6 +169,9 @@ def tools(folder: Path) -> list[VoiceCallTool]:
         VoiceCallTool(private_key=KEY, approval=lambda _, quote: quote.total < 5),
         VoiceCallTool(private_key=KEY, outcome_schema=Booking, outcome_model=None),
         VoiceCallTool(private_key=KEY, outcome_schema=Booking.model_json_schema()),
+        VoiceCallTool(credential=WalletKey(SecretStr(KEY)), timing=Timing(lease=30)),
+        VoiceCallTool(credential=AccessToken(TOKEN)),
+        VoiceCallTool(credential=who_pays, policy=limits_of),
         VoiceCallTool(
             private_key=KEY,
             journal="memory",
@@ -187,9 +199,23 @@ def requests() -> list[VoiceCallInput]:
     ]
 
 
-def callers(tool: VoiceCallTool) -> list[VoiceCaller]:
-    """What is under a tool."""
-    return [tool.caller]
+def callers(folder: Path) -> list[VoiceCaller]:
+    """What places calls without a model."""
+    return [
+        VoiceCaller(WalletKey(KEY)),
+        VoiceCaller(
+            AccessToken(TOKEN),
+            base_url=HERE,
+            policy=CallPolicy(max_cost_per_call=9),
+            approval=decide,
+            journal=folder / "calls.sqlite",
+            on_progress=show,
+            max_wait=30,
+            outcome_schema=Booking,
+            timing=Timing(quote=30, lease=10),
+        ),
+        VoiceCaller(who_pays, policy=limits_of),
+    ]
 
 
 def plainly(tool: VoiceCallTool) -> tuple[VoiceCallResult, str]:
@@ -238,6 +264,7 @@ def with_the_caller(tool: VoiceCallTool, request: VoiceCallInput) -> int:
     """What a program does without a model."""
     caller = tool.caller
     result = caller.call(request, policy=CallPolicy(calling_hours=None))
+    result = caller.call(request, call_key=CallKey("order-42"))
     caller.suppress("+14155550134", reason="on request")
     caller.suppress(["+14155550134"])
     caller.pause("wrong people")

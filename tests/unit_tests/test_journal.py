@@ -44,6 +44,9 @@ async def journal(journal_url: str) -> AsyncIterator[CallJournal]:
     await opened.aclose()
 
 
+WHOSE = {"account": "0xwallet", "tenant": "", "base_url": "https://voice.example"}
+
+
 def new(key: str, *numbers: str, **changes: Any) -> NewCall:
     """A call of its own substance, unless told otherwise."""
     given: dict[str, Any] = {
@@ -154,7 +157,10 @@ async def test_a_call_goes_from_claim_to_outcome(journal: CallJournal) -> None:
         "k", owner="w1", to="done", job=job, answered=True, charged=Decimal("1.05")
     )
     assert done is not None
-    assert done == await journal.read("k") == await journal.find("r1")
+    whose = WHOSE | {"tenant": "acme"}
+    assert done == await journal.read("k") == await journal.find("r1", **whose)
+    for other in ({"account": "0xother"}, {"tenant": ""}, {"base_url": "https://other.example"}):
+        assert await journal.find("r1", **whose | other) is None
     assert (done.state, done.numbers, done.request) == ("done", (ALICE, BOB), call.request)
     assert (done.offer, done.approval_id, done.payment) == (offer, "a1", "bytes of k")
     assert (done.reserved, done.charged) == (Decimal("1.750001"), Decimal("1.05"))
@@ -333,7 +339,7 @@ async def test_a_retired_call_keeps_its_money_and_its_place(journal: CallJournal
     await bring(journal, new("k"), "done")
     wait(100, journal)
     await quoted(journal, new("k"), answers_for=50)
-    old = await journal.find("request of k")
+    old = await journal.find("request of k", **WHOSE)
     assert old is not None
     assert old.call_key.startswith("k~")
     assert await journal.spent(account="0xwallet", tenant="") == Decimal("1.75")

@@ -178,6 +178,7 @@ async def test_calls_of_version_0_1_0_are_kept(journal_url: str) -> None:
             valid_before=NOW + 600 if signed else None,
             reserved=Decimal("1.75") if signed else Decimal(0),
             charged=Decimal("1.05") if state == "done" else None,
+            number_fee=None,
             request_id=f"request of {state}" if placed else None,
             placement=placement if placed else None,
             job={"status": "completed"} if state == "done" else None,

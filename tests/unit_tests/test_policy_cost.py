@@ -91,17 +91,27 @@ def test_call_that_could_cost_too_much_is_refused_with_what_would_fit() -> None:
         "worst_case": "7.000000",
         "max_cost_per_call": "3",
         "fitting_max_duration_minutes": 8,
+        "number_fee": "0",
     }
     CallPolicy(max_cost_per_call=3).check_quote(asking_for(8), quoted("1.75", **FIVE_MINUTES))
 
 
 @pytest.mark.parametrize(
-    "quote",
-    [quoted("12"), quoted("6.75", phone_registration_fee="5", **FIVE_MINUTES)],
+    ("quote", "advice"),
+    [
+        (quoted("12"), "No length of this call fits"),
+        (quoted("6.75", pipeline_fee="5", **FIVE_MINUTES), "No length of this call fits"),
+        (
+            quoted("6.75", phone_registration_fee="5", **FIVE_MINUTES),
+            r"has to be \$12.00 for the first call; later ones cost \$7.00",
+        ),
+    ],
 )
-def test_call_that_no_length_makes_cheap_enough_is_refused_for_good(quote: VoiceCallQuote) -> None:
+def test_call_that_no_length_makes_cheap_enough_is_refused_for_good(
+    quote: VoiceCallQuote, advice: str
+) -> None:
     """Where fees alone pass the limit, or nothing is known of minutes, no length is advised."""
-    with pytest.raises(CallRefusedError, match="No length of this call fits"):
+    with pytest.raises(CallRefusedError, match=advice):
         CallPolicy(max_cost_per_call=5).check_quote(asking_for(20), quote)
 
 

@@ -8,9 +8,13 @@ import langchain_oneshot_voice
 
 KEY = "0x" + "1" * 64
 
+TOKEN = "oneshot_" + "1" * 64
+
 RECIPES = {
+    "AccessToken": "AccessToken(TOKEN)",
     "CallCost": "CallCost(quoted='6.75', charged='6.75')",
     "CallJournal": "CallJournal('memory')",
+    "CallKey": "CallKey('order-42', answers_for=600)",
     "CallPolicy": "CallPolicy(max_cost_per_call=9)",
     "CallProgress": "CallProgress(stage='quoted', call_key='key', numbers=['+1415*****34'])",
     "CallRefusedError": "CallRefusedError('The policy says no.', code='policy_refused')",
@@ -21,6 +25,7 @@ RECIPES = {
     "PaymentTermsError": "PaymentTermsError('The price is not the one quoted.')",
     "Sandbox": "Sandbox(call_seconds=0.05)",
     "ServiceUnavailableError": "ServiceUnavailableError('It is down.', safe_to_retry=True)",
+    "Timing": "Timing(lease=30)",
     "TranscriptTurn": "TranscriptTurn(speaker='callee', text='Hello?')",
     "VoiceCallError": "VoiceCallError('It did not happen.', advice='Try another number.')",
     "VoiceCallInput": (
@@ -33,10 +38,14 @@ RECIPES = {
         " quote=VoiceCallQuote(quote_id='quote_1', total='6.75'))"
     ),
     "VoiceCallTool": "VoiceCallTool(private_key=KEY, policy=CallPolicy(), journal='memory')",
-    "VoiceCaller": "VoiceCallTool(private_key=KEY, journal=CallJournal('memory')).caller",
+    "VoiceCaller": (
+        "VoiceCaller(WalletKey(KEY), policy=CallPolicy(), journal=CallJournal('memory'),"
+        " timing=Timing())"
+    ),
+    "WalletKey": "WalletKey(KEY)",
     "calls_frame": "calls_frame(CallJournal('memory'), days=30)",
 }
-"""How a program comes by each public name's object; only public names and `KEY` are known there."""
+"""How a program builds each; it knows the public names, `KEY` and `TOKEN`."""
 
 
 @pytest.mark.parametrize("name", langchain_oneshot_voice.__all__)
@@ -47,7 +56,7 @@ def test_public_name_is_built_from_public_names(name: str) -> None:
     public = {
         known: getattr(langchain_oneshot_voice, known) for known in langchain_oneshot_voice.__all__
     }
-    built = eval(RECIPES[name], {"KEY": KEY, **public})  # noqa: S307 - a recipe from above
+    built = eval(RECIPES[name], {"KEY": KEY, "TOKEN": TOKEN, **public})  # noqa: S307 - a recipe from above
     assert not isinstance(public[name], type) or isinstance(built, public[name])
 
 

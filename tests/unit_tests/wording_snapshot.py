@@ -150,8 +150,12 @@ def policy_texts() -> Iterator[Entry]:
     shown = "+14*******23"
     zones = [ZoneInfo(f"America/{city}") for city in ("Los_Angeles", "Denver", "Chicago")]
     possible = policy.possible_from(NOON.replace(hour=16), zones[0])
-    yield case("", policy.cost_limit_exceeded, Decimal("13.5"), 30, Decimal(10), 20)
-    yield case("no length fits", policy.cost_limit_exceeded, Decimal(6), 1, Decimal(5), None)
+    none, fee = Decimal(0), Decimal(5)
+    yield case("", policy.cost_limit_exceeded, Decimal("13.5"), 30, Decimal(10), 20, none)
+    yield case("no length fits", policy.cost_limit_exceeded, Decimal(6), 1, Decimal(5), None, none)
+    first = Decimal("8.5")
+    yield case("a first call", policy.cost_limit_exceeded, first, 10, Decimal(7), 5, fee)
+    yield case("no first call fits", policy.cost_limit_exceeded, first, 10, Decimal(5), None, fee)
     yield case("", policy.wrong_number_count, 6)
     yield case("", policy.number_given_twice, NUMBER, 2)
     yield case("", policy.context_too_long, 120)
@@ -240,6 +244,9 @@ def program_texts() -> Iterator[Entry]:
     meant = {"approve": ["approval"], "colour": list[str]()}
     yield case("", program.unknown_arguments, "VoiceCallTool", meant)
     yield case("", program.not_picklable, "VoiceCallTool")
+    yield case("", program.setting_unusable, "max_wait", "a number of seconds above zero")
+    yield case("", program.timing_unusable, "lease")
+    yield case("", program.lease_too_short, 1.0, 2.5)
     yield case("", program.http_package_unknown, "curl", ("httpx2", "httpx"))
     yield case("", program.http_package_missing, "httpx2")
     yield case("", program.http_not_set_up, "FileNotFoundError")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from placing import FAST_PACE, FAST_TIMEOUTS
+from placing import FAST
 from pydantic import SecretStr
 
 from langchain_oneshot_voice.caller import VoiceCaller
 from langchain_oneshot_voice.calls.call_key import CallKey
-from langchain_oneshot_voice.calls.services import CallServices, Patience, SystemClock
+from langchain_oneshot_voice.calls.services import CallServices, SystemClock
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import CallJournal
 from langchain_oneshot_voice.oneshot.wallet import WalletKey
@@ -18,7 +18,7 @@ from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.sandbox import Sandbox
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
 
-IMPATIENT = Patience(settle=0.2, unsent=0.4, pause=0.03, longest_pause=0.2, at_cancel=2.0)
+IMPATIENT = replace(FAST, payment_expired=0.2, account_approval=300.0, pause=0.03)
 AT_ANY_HOUR = CallPolicy(calling_hours=None)
 UNLIMITED = CallPolicy(
     calling_hours=None,
@@ -47,15 +47,14 @@ class MovedClock(SystemClock):
             journal._store.clock_offset += seconds
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class CallerByClock(VoiceCaller):
     """A caller that goes by a clock of its own."""
 
-    def __init__(self, *args: Any, clock: SystemClock, **named: Any) -> None:
-        super().__init__(*args, **named)
-        self._clock = clock
+    clock: SystemClock = field(default_factory=SystemClock)
 
-    async def _services(self, policy: CallPolicy) -> CallServices:
-        return replace(await super()._services(policy), clock=self._clock)
+    async def _services(self, *whose: Any) -> CallServices:
+        return replace(await super()._services(*whose), clock=self.clock)
 
 
 def caller_on(sandbox: Sandbox, journal: Any, **changes: Any) -> VoiceCaller:
@@ -66,9 +65,7 @@ def caller_on(sandbox: Sandbox, journal: Any, **changes: Any) -> VoiceCaller:
         "journal": journal,
         "policy": AT_ANY_HOUR,
         "max_wait": 20.0,
-        "timeouts": FAST_TIMEOUTS,
-        "pace": FAST_PACE,
-        "patience": IMPATIENT,
+        "timing": IMPATIENT,
     }
     return VoiceCaller(**usual | changes)
 

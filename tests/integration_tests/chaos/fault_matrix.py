@@ -14,22 +14,20 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal, get_args
 
-from placing import FAST_PACE
+from placing import FAST
 from pydantic import SecretStr
 
 from chaos.callers import UNLIMITED, CallerByClock, MovedClock
 from chaos.ledger import table, times_paid, times_rung
 from langchain_oneshot_voice.calls.call_key import CallKey
-from langchain_oneshot_voice.calls.services import Patience
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import CallJournal
-from langchain_oneshot_voice.oneshot.client import Timeouts
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, WalletKey
 from langchain_oneshot_voice.progress import CallProgress
 from langchain_oneshot_voice.sandbox import Fault, Sandbox
@@ -80,8 +78,17 @@ _TRIED_ELSEWHERE = ("reset_after", "hang_before", "status_503")
 _DOWN_AT = {"quote": None, "paid": "paying", "poll": "placed"}
 _TRIED_AT = {"quote": "quoted", "paid": "paying", "poll": "placed", "receipts": "paying"}
 
-_TIMEOUTS = Timeouts(connect=1.0, quote=0.7, place=0.7, read=0.7)
-_PATIENCE = Patience(settle=0.5, unsent=0.4, pause=0.03, longest_pause=0.2, at_cancel=1.0)
+_TIMING = replace(
+    FAST,
+    connect=1.0,
+    quote=0.7,
+    payment=0.7,
+    answer=0.7,
+    payment_cancelled=1.0,
+    payment_expired=0.5,
+    account_approval=300.0,
+    pause=0.03,
+)
 _HICCUP_WAIT, _OUTAGE_WAIT, _CALM_WAIT = 15.0, 0.8, 30.0
 _FOR_EVER = 10**6
 _HOUR = 3600.0
@@ -318,9 +325,7 @@ class _Round:
             journal=self._journals[worker],
             policy=UNLIMITED,
             max_wait=wait,
-            timeouts=_TIMEOUTS,
-            pace=FAST_PACE,
-            patience=_PATIENCE,
+            timing=_TIMING,
             on_progress=on_progress,
             clock=self._clock,
         )

@@ -19,7 +19,7 @@ from chaos.virtual_journal import Database, VirtualJournal
 from chaos.virtual_service import BASE_URL, Service
 from chaos.virtual_time import VirtualClock, VirtualLoop
 from langchain_oneshot_voice.calls.driver import CallDriver
-from langchain_oneshot_voice.calls.services import CallServices, Patience
+from langchain_oneshot_voice.calls.services import CallServices
 from langchain_oneshot_voice.errors import (
     CallRefusedError,
     ServiceUnavailableError,
@@ -36,6 +36,7 @@ from langchain_oneshot_voice.oneshot.transport import WeatherError
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, WalletKey
 from langchain_oneshot_voice.progress import ProgressTeller
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
+from langchain_oneshot_voice.timing import Timing
 
 T = TypeVar("T")
 
@@ -270,7 +271,7 @@ class Process:
             journal=cast("Any", Hands(self)),
             account="0x" + "cd" * 20,
             policy=UNLIMITED.model_copy(update={"duplicate_window": setting.duplicate_window}),
-            patience=Patience(),
+            timing=Timing(),
             clock=self.clock,
         )
         teller = ProgressTeller(key, (), None, None)

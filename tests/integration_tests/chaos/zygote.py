@@ -8,7 +8,7 @@ stdin, and writes what became of its children, a line each, to stdout: `{"forked
 A task has `journal`, `base_url`, `private_key` or `access_token`, `calls`, `result`, and perhaps:
 
 - `heartbeat`, `dead_after`: of its journal.
-- `usual_patience`: true for the patience that users have.
+- `usual_timing`: true for the times that users have.
 - `start_at`: when to begin, in epoch seconds.
 - `jump`: when the clock jumps, in epoch seconds, and by how much.
 - `timeout`: seconds to wait for an answer to a quote or a payment.
@@ -25,25 +25,33 @@ import select
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from eth_account import Account
-from placing import FAST_PACE
+from placing import FAST
 from pydantic import SecretStr
 
 from chaos.callers import UNLIMITED, CallerByClock, MovedClock
 from langchain_oneshot_voice.calls.call_key import CallKey
-from langchain_oneshot_voice.calls.services import Patience
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import CallJournal
-from langchain_oneshot_voice.oneshot.client import Timeouts
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.schemas import VoiceCallInput
+from langchain_oneshot_voice.timing import Timing
 
-_PATIENCE = Patience(settle=60.0, unsent=5.0, pause=0.02, longest_pause=0.2, at_cancel=2.0)
+_TIMING = replace(
+    FAST,
+    connect=5.0,
+    answer=10.0,
+    payment_unsent=5.0,
+    payment_expired=60.0,
+    account_approval=300.0,
+    pause=0.02,
+)
 _LOOK_SECONDS = 0.01
 
 
@@ -98,6 +106,7 @@ class Work:
     def _caller(self) -> CallerByClock:
         task = self._task
         timeout = task.get("timeout", 20.0)
+        timing = Timing() if task.get("usual_timing") else _TIMING
         token = task.get("access_token")
         return CallerByClock(
             AccessToken(SecretStr(token)) if token else WalletKey(SecretStr(task["private_key"])),
@@ -105,9 +114,7 @@ class Work:
             policy=CallPolicy.model_validate(UNLIMITED.model_dump() | task.get("policy", {})),
             journal=self._journal,
             max_wait=task.get("max_wait", 60.0),
-            timeouts=Timeouts(connect=5.0, quote=timeout, place=timeout, read=10.0),
-            pace=FAST_PACE,
-            patience=Patience() if task.get("usual_patience") else _PATIENCE,
+            timing=replace(timing, quote=timeout, payment=timeout),
             clock=self._clock,
         )
 

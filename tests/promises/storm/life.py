@@ -13,14 +13,12 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-from placing import FAST_PACE, FAST_PATIENCE, FAST_TIMEOUTS, at_any_hour
+from placing import FAST, at_any_hour
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
-from pydantic import SecretStr
 
-from langchain_oneshot_voice import CallJournal, CallPolicy, VoiceCaller, VoiceCallTool
+from langchain_oneshot_voice import CallJournal, CallPolicy, VoiceCallTool
 from langchain_oneshot_voice.engine import ENGINE
-from langchain_oneshot_voice.oneshot.wallet import WalletKey
 from storm.plan import Plan, Turn
 from storm.process import SAVER_WRITES, Crash, NodeError, Process, mortal, operations
 from storm.shapes import Program, build, outcomes
@@ -237,17 +235,9 @@ class Life:
             "approval": "interrupt",
             "on_progress": lambda _: self._process.step("progress"),
             "max_wait": _MOST_WAIT,
+            "timing": FAST,
         }
-        key = self._scene.private_key
-        tool = VoiceCallTool(private_key=SecretStr(key), **usual)
-        tool._caller = VoiceCaller(
-            WalletKey(SecretStr(key)),
-            **usual,
-            pace=FAST_PACE,
-            patience=FAST_PATIENCE,
-            timeouts=FAST_TIMEOUTS,
-        )
-        return tool
+        return VoiceCallTool(private_key=self._scene.private_key, **usual)
 
 
 def _cancel(loop: asyncio.AbstractEventLoop, running: asyncio.Task[Any]) -> None:
