@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, time, timedelta
 from decimal import ROUND_FLOOR, ROUND_UP, Decimal
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypedDict, Unpack
 
 from pydantic import (
     BaseModel,
@@ -50,6 +50,30 @@ _DURATION = re.compile(r"(?=\d)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", r
 _CLOCK = re.compile(r"\d:\d\d(:\d\d)?", re.ASCII)
 
 
+_Amount = Decimal | float | str
+_Strings = list[str] | tuple[str, ...] | set[str] | frozenset[str]
+
+
+class PolicySettings(TypedDict, total=False):
+    """What `CallPolicy` takes, for type checkers: more than the types of its fields."""
+
+    max_cost_per_call: _Amount | None
+    max_cost_per_day: _Amount | None
+    max_calls_per_number_per_day: int | None
+    duplicate_window: timedelta | float | str | None
+    calling_hours: tuple[time | str, time | str] | str | None
+    timezone: str | None
+    allowed_countries: _Strings | None
+    allow: _Strings
+    deny: _Strings
+    default_region: str | None
+    require_approval_above: _Amount | None
+    disclose_ai: bool
+    caller_name: str | None
+    check: PolicyCheck | None
+    tenant: str
+
+
 class CallPolicy(BaseModel):
     """Limits on calls. `None` turns a limit off; in a file, so does the word `"off"`.
 
@@ -59,7 +83,7 @@ class CallPolicy(BaseModel):
 
     Example:
         ```python
-        CallPolicy(max_cost_per_call=3, calling_hours="09:00-18:00", allowed_countries={"US", "CA"})
+        CallPolicy(max_cost_per_call=9, calling_hours="09:00-18:00", allowed_countries={"US", "CA"})
         CallPolicy.load("calls.toml")
         ```
     """
@@ -102,6 +126,10 @@ class CallPolicy(BaseModel):
     """The application's own check of a request and its quote."""
     tenant: Annotated[str, Field(max_length=200)] = ""
     """On whose account calls are counted and paid for, when one wallet serves several."""
+
+    if TYPE_CHECKING:  # more than the types of the fields, which is all that checkers see
+
+        def __init__(self, **settings: Unpack[PolicySettings]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
