@@ -364,7 +364,7 @@ class VoiceCaller:
                 tenant=intent.policy.tenant,
                 base_url=self.environment.service,
             )
-            teller = ProgressTeller(key, request.numbers, self.on_progress, config)
+            teller = self._teller(key, request.numbers, config)
             driver = CallDriver(
                 services,
                 key,
@@ -374,7 +374,10 @@ class VoiceCaller:
                 answers_for=intent.key.answers_for,
                 former_key=intent.key.key,
             )
-            result = await driver.run(request)
+            try:
+                result = await driver.run(request)
+            finally:
+                await teller.catch_up()
         if self.outcome_schema is None or isinstance(result, Pending):
             return result
         result = await extract(result, self.outcome_schema, self.outcome_model, config=config)
@@ -389,7 +392,7 @@ class VoiceCaller:
         services = await self._services(credential, policy)
 
         async def finish(left: CallRecord) -> VoiceCallResult | VoiceCallError | None:
-            teller = ProgressTeller(left.call_key, left.numbers, self.on_progress, None)
+            teller = self._teller(left.call_key, left.numbers, None)
             try:
                 return await CallDriver(services, left.call_key, teller, max_wait).finish()
             except VoiceCallError as error:
@@ -397,6 +400,8 @@ class VoiceCaller:
             except JournalUnavailableError as trouble:
                 log.error("call %s not looked at: %s", left.call_key[:8], trouble)  # noqa: TRY400
                 return wording.fate_unknown(left.request_id)
+            finally:
+                await teller.catch_up()
 
         with _journal_needed():
             unfinished = await services.journal.unfinished(
@@ -430,6 +435,11 @@ class VoiceCaller:
     def _region(self) -> str | None:
         """Where national numbers are from, if that is the same for everybody."""
         return self.policy.default_region if isinstance(self.policy, CallPolicy) else None
+
+    def _teller(
+        self, key: str, numbers: tuple[str, ...], config: RunnableConfig | None
+    ) -> ProgressTeller:
+        return ProgressTeller(key, numbers, self.on_progress, config)
 
     async def _services(self, credential: Credential, policy: CallPolicy) -> CallServices:
         """What calls are made with, shared by all calls of this process."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import inspect
+import math
 import os
 import threading
 from collections.abc import Awaitable, Callable, Hashable
@@ -25,6 +26,7 @@ from typing import Any, TypeVar, cast
 
 import anyio
 import anyio.to_thread
+from anyio import CapacityLimiter
 from anyio.from_thread import BlockingPortal
 
 T = TypeVar("T")
@@ -117,10 +119,15 @@ class Engine:
 
 
 async def call_user(function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - theirs
-    """Call a function of the user's, sync or async; a sync one in a thread, off the loop."""
+    """Call a function of the user's, sync or async; a sync one in a thread, off the loop.
+
+    People think for as long as they like: there are as many of these threads as calls that wait
+    for one, and the package's own work has others.
+    """
     if inspect.iscoroutinefunction(function):
         return await function(*args)
-    answer = await anyio.to_thread.run_sync(function, *args)
+    threads = await ENGINE.shared("threads of users", lambda: CapacityLimiter(math.inf))
+    answer = await anyio.to_thread.run_sync(function, *args, limiter=threads)
     return await answer if inspect.isawaitable(answer) else answer
 
 

@@ -2,16 +2,19 @@
 
 Told to whoever listens: the `on_progress` function, LangChain's custom events (`astream_events`)
 and a graph's stream writer (`stream_mode="custom"`). Telling never harms the call: a listener that
-fails is logged, and the call goes on.
+fails is logged, once a call, and the call goes on.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from langchain_core.callbacks import adispatch_custom_event
@@ -45,11 +48,22 @@ class CallProgress(BaseModel):
     """Since the call was asked for."""
 
 
+_CATCHING_UP = 0.2
+"""Seconds that a call waits at its end for listeners."""
+
+_MOST_UNTOLD = 100
+"""Steps that wait to be told to a listener that is slow; the rest it never hears of."""
+
 OnProgress = Callable[[CallProgress], Awaitable[None] | None]
 
 
 class ProgressTeller:
-    """Tells one call's progress. A stage is told once, except `in_progress`."""
+    """Tells one call's progress, step by step, beside the call.
+
+    Listeners are the user's code. They are told by a task of their own, one step after the other:
+    whatever a listener does, it holds up no call, ends none and cancels none. Lives on one event
+    loop.
+    """
 
     def __init__(
         self,
@@ -62,8 +76,16 @@ class ProgressTeller:
             "call_key": call_key,
             "numbers": tuple(mask_number(n) for n in numbers),
         }
-        self._on_progress = on_progress
         self._config = config
+        self._listeners: list[Callable[[CallProgress], Awaitable[None]]] = []
+        if on_progress is not None:
+            self._listeners.append(partial(call_user, on_progress))
+        callbacks = (config or {}).get("callbacks")
+        if getattr(callbacks, "handlers", callbacks):
+            self._listeners.append(self._tell_callbacks)
+        self._broken: set[int] = set()
+        self._untold: deque[CallProgress] = deque()
+        self._telling: asyncio.Task[None] | None = None
         self._began = time.monotonic()
 
     async def tell(self, stage: Stage, **news: Any) -> None:  # noqa: ANN401 - CallProgress's fields
@@ -75,23 +97,37 @@ class ProgressTeller:
         self._about |= {k: v for k, v in news.items() if k != "quote"}
         elapsed = round(time.monotonic() - self._began, 3)
         progress = CallProgress(stage=stage, elapsed_seconds=elapsed, **self._about | news)
-        for listener in (self._tell_function, self._tell_callbacks, self._tell_graph):
-            try:
-                await listener(progress)
-            except Exception:  # a listener's fault must not stop a call that is being paid for
-                log.exception("a progress listener failed")
+        self._tell_graph(progress)
+        if not self._listeners or len(self._untold) >= _MOST_UNTOLD:
+            return
+        self._untold.append(progress)
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell_all())
 
-    async def _tell_function(self, progress: CallProgress) -> None:
-        function = self._on_progress
-        if function is not None:
-            await call_user(function, progress)
+    async def catch_up(self, seconds: float = _CATCHING_UP) -> None:
+        """Wait a moment, at the end of a call, for listeners that are not told everything yet."""
+        if self._telling is not None:
+            await asyncio.wait({self._telling}, timeout=seconds)
+
+    async def _tell_all(self) -> None:
+        while self._untold:
+            progress = self._untold.popleft()
+            for number, listener in enumerate(self._listeners):
+                try:
+                    await listener(progress)
+                except BaseException as fault:  # also what would end the loop, or this task
+                    if number not in self._broken:
+                        self._broken.add(number)
+                        log.exception("a progress listener failed; it is told on")
+                    if isinstance(fault, asyncio.CancelledError) and _is_cancelled():
+                        raise
 
     async def _tell_callbacks(self, progress: CallProgress) -> None:
-        if self._config is not None and self._config.get("callbacks") is not None:
-            data = progress.model_dump(mode="json", exclude_none=True)
-            await adispatch_custom_event(EVENT, data, config=self._config)
+        data = progress.model_dump(mode="json", exclude_none=True)
+        await adispatch_custom_event(EVENT, data, config=self._config)
 
-    async def _tell_graph(self, progress: CallProgress) -> None:
+    def _tell_graph(self, progress: CallProgress) -> None:
+        """Write to the graph's stream, which only takes it in."""
         if "langgraph.config" not in sys.modules:
             return
         from langgraph.config import get_stream_writer  # noqa: PLC0415 - an optional extra
@@ -100,4 +136,13 @@ class ProgressTeller:
             write = get_stream_writer()
         except (RuntimeError, KeyError):  # not inside a graph
             return
-        write({EVENT: progress.model_dump(mode="json", exclude_none=True)})
+        try:
+            write({EVENT: progress.model_dump(mode="json", exclude_none=True)})
+        except Exception:  # the user's own, and no reason to stop a call that is being paid for
+            log.exception("a graph's stream can't be written")
+
+
+def _is_cancelled() -> bool:
+    """Whether the running task was cancelled, and not only a listener said so."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

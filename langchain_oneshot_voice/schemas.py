@@ -275,7 +275,10 @@ class VoiceCallResult(BaseModel):
     quote: VoiceCallQuote | None = None
     call_key: str | None = None
     reused: bool = False
-    """An earlier call for the same thing answered this one: no phone rang now."""
+    """An earlier call answered this one, or this is its own outcome once more: nobody was called
+    now."""
+    ended_at: datetime | None = None
+    """When the call ended, by the service's clock, else when the journal heard of it."""
     error_code: str | None = None
     """Why a `failed` call failed, in the service's word."""
     asked_not_to_be_called: str | None = None

@@ -16,7 +16,7 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import assert_never
+from typing import assert_never, overload
 
 import anyio
 import anyio.to_thread
@@ -214,7 +214,9 @@ class CallDriver:
                         earlier = await self._answer_of(end.record)
                 case "finished":
                     self._require_same(record, call)
-                    return await self._answer_again(record)
+                    answer = await self._answer_again(record)
+                    # It ended while this run waited for it: then somebody was called just now.
+                    return answer if record.updated_at >= began else _handed_out_again(answer)
                 case "held":
                     self._require_same(record, call)
                     await self._wait_for_holder(record, next(pauses))
@@ -227,7 +229,7 @@ class CallDriver:
                 case _:
                     assert_never(claim.kind)
             if earlier is not None:
-                return earlier.model_copy(update={"reused": True})
+                return _handed_out_again(earlier)
 
     async def _run_claimed(
         self, request: VoiceCallInput
@@ -441,6 +443,17 @@ class CallDriver:
         """Require that the key stands for the same request. A forgotten call has no fingerprint."""
         if record.fingerprint not in {call.fingerprint, ""}:
             raise wording.key_reused()
+
+
+@overload
+def _handed_out_again(answer: VoiceCallResult) -> VoiceCallResult: ...
+@overload
+def _handed_out_again(answer: VoiceCallResult | Pending) -> VoiceCallResult | Pending: ...
+def _handed_out_again(answer: VoiceCallResult | Pending) -> VoiceCallResult | Pending:
+    """Say of a result that it is an earlier call's; a call that nobody made has none."""
+    if isinstance(answer, Pending) or answer.call_status == "rejected":
+        return answer
+    return answer.model_copy(update={"reused": True})
 
 
 def _window(policy: CallPolicy) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.call_states import STATES
 from langchain_oneshot_voice.errors import VoiceCallError
@@ -17,6 +19,8 @@ from langchain_oneshot_voice.oneshot.answers import quote_in
 from langchain_oneshot_voice.oneshot.results import read_result
 from langchain_oneshot_voice.schemas import CallCost, VoiceCallQuote, VoiceCallResult
 
+_DAY = timedelta(days=1)
+
 
 def quote_of(record: CallRecord) -> VoiceCallQuote | None:
     """The quote that the call was last offered."""
@@ -25,7 +29,7 @@ def quote_of(record: CallRecord) -> VoiceCallQuote | None:
 
 def result_of(record: CallRecord) -> VoiceCallResult:
     """The result of a call that was placed."""
-    return read_result(
+    result = read_result(
         record.job or {},
         # A forgotten call has an end and no job any more.
         on_record=None if record.job else STATES[record.state].status,
@@ -34,6 +38,15 @@ def result_of(record: CallRecord) -> VoiceCallResult:
         quote=quote_of(record),
         placement=record.placement,
     )
+    if result.call_status not in {"completed", "failed"}:
+        return result
+    return result.model_copy(update={"ended_at": _ended_at(record, result.ended_at)})
+
+
+def _ended_at(record: CallRecord, told: datetime | None) -> datetime:
+    """When the call ended: by the service's clock, unless that is off by more than a day."""
+    began, heard = (datetime.fromtimestamp(t, UTC) for t in (record.created_at, record.updated_at))
+    return told if told is not None and began - _DAY < told < heard + _DAY else heard
 
 
 def declined_result(record: CallRecord, message: str | None) -> VoiceCallResult:

@@ -19,6 +19,7 @@ from langchain_oneshot_voice.oneshot.reading import (
     LONGEST_NAME,
     fields,
     line,
+    moment,
     money,
     name,
     text,
@@ -120,6 +121,7 @@ def read_result(
         or name(fields(placement).get("receipt_id")),
         quote=quote,
         call_key=call_key,
+        ended_at=moment(job.get("updated_at")) if status in {"completed", "failed"} else None,
         error_code=line(job.get("error_code"), LONGEST_NAME),
         raw=dict(job),
     )

@@ -38,8 +38,6 @@ _CONFLICTS: Mapping[Conflict, str] = {
     " was achieved.",
 }
 
-_REUSED = "Nobody was called now: this is about an earlier call with the same objective."
-
 _REFUND_OPEN = " Whether the payment comes back is up to the service."
 """Said of a failed call for which no credit is known."""
 
@@ -76,7 +74,10 @@ def text_for_model(result: VoiceCallResult) -> str:
 
 def verdict(result: VoiceCallResult) -> str:
     """How the call ended, or how far it is, and what must not be done now."""
-    return f"{_REUSED} {_verdict(result)}" if result.reused else _verdict(result)
+    if not result.reused:
+        return _verdict(result)
+    ended = f", which ended on {result.ended_at:%Y-%m-%d at %H:%M} UTC" if result.ended_at else ""
+    return f"Nobody was called now: this is about an earlier call{ended}. {_verdict(result)}"
 
 
 def conflict(kind: Conflict) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -70,8 +72,26 @@ def test_answer_of_an_earlier_call_says_so(sandbox: Sandbox, journal: CallJourna
     assert second.artifact.request_id == first.artifact.request_id
 
 
-def test_own_call_that_is_read_again_is_not_reused(sandbox: Sandbox, journal: CallJournal) -> None:
-    """The same tool call again is its own outcome, not an earlier call's."""
+def test_own_call_that_is_read_again_says_so(sandbox: Sandbox, journal: CallJournal) -> None:
+    """The same tool call again: its own outcome, and when the call was."""
     tool = build_tool(sandbox, journal, policy=at_any_hour(duplicate_window=None))
-    again = [tool.invoke(tool_call(**arguments(A)), THREAD) for _ in range(2)][1]
-    assert (again.artifact.reused, ledger(sandbox)) == (False, ([A], 1))
+    began = datetime.now(UTC)
+    first, again = (tool.invoke(tool_call(**arguments(A)), THREAD) for _ in range(2))
+    ended = first.artifact.ended_at
+    assert (first.artifact.reused, says_that_nobody_rang(first.content)) == (False, False)
+    assert (again.artifact.reused, again.artifact.ended_at) == (True, ended)
+    assert began - timedelta(seconds=1) < ended <= datetime.now(UTC) + timedelta(seconds=1)
+    assert again.content.startswith("Nobody was called now")
+    assert f"{ended:%Y-%m-%d at %H:%M} UTC" in again.content
+    assert ledger(sandbox) == ([A], 1)
+
+
+def test_worker_that_waited_for_another_one_s_call_tells_it_as_its_own(
+    slow: Sandbox, tmp_path: Path
+) -> None:
+    """The phone rang while it waited: that was just now."""
+    tools = [build_tool(slow, CallJournal(tmp_path / "shared.sqlite")) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(tool.invoke, tool_call(**arguments(A)), THREAD) for tool in tools]
+        told = [run.result().artifact for run in runs]
+    assert ([r.reused for r in told], ledger(slow)) == ([False, False], ([A], 1))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +13,7 @@ from langchain_core.callbacks import AsyncCallbackHandler, AsyncCallbackManager
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from langchain_oneshot_voice import CallProgress, VoiceCallQuote
+from langchain_oneshot_voice.call_states import Stage
 from langchain_oneshot_voice.progress import EVENT, OnProgress, ProgressTeller
 
 NUMBER = "+14155550100"
@@ -24,12 +27,19 @@ def teller(on_progress: OnProgress | None, config: RunnableConfig | None = None)
     return ProgressTeller("key", (NUMBER,), on_progress, config)
 
 
+async def told_at_once(telling: ProgressTeller, stage: Stage, **news: Any) -> None:
+    """Tell one step, and wait for the listeners."""
+    await telling.tell(stage, **news)
+    await telling.catch_up(10)
+
+
 async def test_function_is_told() -> None:
     """A plain function is told each step, with what was told before."""
     told: list[CallProgress] = []
     telling = teller(told.append)
     await telling.tell("quoted", cost=QUOTE.total, quote=QUOTE)
     await telling.tell("placed", request_id="req_1")
+    await telling.catch_up(10)
 
     assert [step.stage for step in told] == ["quoted", "placed"]
     assert (told[1].cost, told[1].request_id, told[1].quote) == (QUOTE.total, "req_1", None)
@@ -43,7 +53,7 @@ async def test_coroutine_function_is_told() -> None:
     async def listen(progress: CallProgress) -> None:
         told.append(progress)
 
-    await teller(listen).tell("paying")
+    await told_at_once(teller(listen), "paying")
 
     assert [step.stage for step in told] == ["paying"]
 
@@ -51,22 +61,67 @@ async def test_coroutine_function_is_told() -> None:
 async def test_numbers_are_masked() -> None:
     """No listener is told a whole number, not even inside the quote."""
     told: list[CallProgress] = []
-    await teller(told.append).tell("quoted", quote=QUOTE)
+    await told_at_once(teller(told.append), "quoted", quote=QUOTE)
 
     assert NUMBER not in told[0].model_dump_json()
     assert NUMBER not in repr(told[0])
 
 
-async def test_failing_listener_does_not_stop_the_call(caplog: pytest.LogCaptureFixture) -> None:
-    """What a listener raises is logged, and the others are told all the same."""
+@pytest.mark.parametrize(
+    "fault", [ValueError, asyncio.CancelledError, KeyboardInterrupt, SystemExit]
+)
+async def test_failing_listener_is_logged_once_and_told_on(
+    caplog: pytest.LogCaptureFixture, fault: type[BaseException]
+) -> None:
+    """Whatever a listener raises, the call goes on, and the other listeners are told."""
+    told: list[str] = []
 
-    def fails(_: CallProgress) -> None:
-        raise ValueError("listener broke")
+    def fails(step: CallProgress) -> None:
+        told.append(step.stage)
+        raise fault("listener broke")
 
+    telling = teller(fails)
     with caplog.at_level(logging.ERROR):
-        await teller(fails).tell("paying")
+        for stage in ("quoted", "paying", "placed"):
+            await telling.tell(stage)
+        await telling.catch_up(10)
 
-    assert "a progress listener failed" in caplog.text
+    assert told == ["quoted", "paying", "placed"]
+    assert caplog.text.count("a progress listener failed") == 1
+
+
+async def test_slow_listener_holds_nothing_up() -> None:
+    """Steps are told in their order when it is ready for them; nobody waits for it."""
+    ready, told = threading.Event(), list[str]()
+
+    def slow(step: CallProgress) -> None:
+        assert ready.wait(20)
+        told.append(step.stage)
+
+    telling = teller(slow)
+    for stage in ("quoted", "paying", "placed"):
+        await telling.tell(stage)
+    await telling.catch_up(0.01)
+    assert told == []
+    ready.set()
+    await telling.catch_up(10)
+    assert told == ["quoted", "paying", "placed"]
+
+
+async def test_listener_that_never_is_ready_is_told_a_bounded_number_of_steps() -> None:
+    """What waits to be told does not grow for as long as a call lasts."""
+    ready, told = threading.Event(), list[str]()
+
+    def stuck(step: CallProgress) -> None:
+        assert ready.wait(20)
+        told.append(step.stage)
+
+    telling = teller(stuck)
+    for _ in range(1000):
+        await telling.tell("in_progress")
+    ready.set()
+    await telling.catch_up(10)
+    assert 50 < len(told) < 200
 
 
 async def test_custom_events_are_dispatched() -> None:
@@ -78,7 +133,7 @@ async def test_custom_events_are_dispatched() -> None:
             heard.append((name, data))
 
     async def step(_: str, config: RunnableConfig) -> str:
-        await teller(None, config).tell("paying")
+        await told_at_once(teller(None, config), "paying")
         return ""
 
     await RunnableLambda(step).ainvoke(

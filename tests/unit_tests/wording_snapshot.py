@@ -339,7 +339,7 @@ def result_texts() -> Iterator[Entry]:
     facts = {"confirmed": True, "menu": ["soup", "crêpe"], "table": None}
     yield _read("a short call", "completed", duration_seconds=42, structured_data=facts)
     yield _read("in progress", "processing")
-    yield _shown("reused", booked, reused=True)
+    yield _shown("reused", booked, reused=True, ended_at=NOON)
     yield _shown("reused, in progress", _result("in_progress"), request_id=REQUEST_ID, reused=True)
     yield _shown("quoted", _result("quoted"), **unpaid)
     yield _shown("awaiting approval", _result("awaiting_approval"), **unpaid)

@@ -8,6 +8,7 @@ from typing import Any
 from placing import FAST
 from pydantic import SecretStr
 
+from langchain_oneshot_voice.call_states import Stage
 from langchain_oneshot_voice.caller import VoiceCaller
 from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.calls.services import CallServices, SystemClock
@@ -15,6 +16,7 @@ from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import CallJournal
 from langchain_oneshot_voice.oneshot.wallet import WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
+from langchain_oneshot_voice.progress import ProgressTeller
 from langchain_oneshot_voice.sandbox import Sandbox
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
 
@@ -47,18 +49,33 @@ class MovedClock(SystemClock):
             journal._store.clock_offset += seconds
 
 
+class ToldAtOnce(ProgressTeller):
+    """Telling that the call waits for: what a test does at a step is done before the next one."""
+
+    async def tell(self, stage: Stage, **news: Any) -> None:
+        """Tell, and wait until everybody has heard."""
+        await super().tell(stage, **news)
+        await self.catch_up(30)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class CallerByClock(VoiceCaller):
-    """A caller that goes by a clock of its own."""
+    """A caller that goes by a clock of its own, and waits for who is told of its progress."""
 
     clock: SystemClock = field(default_factory=SystemClock)
+
+    def _teller(self, *about: Any) -> ProgressTeller:
+        return ToldAtOnce(about[0], about[1], self.on_progress, about[2])
 
     async def _services(self, *whose: Any) -> CallServices:
         return replace(await super()._services(*whose), clock=self.clock)
 
 
 def caller_on(sandbox: Sandbox, journal: Any, **changes: Any) -> VoiceCaller:
-    """A caller that is too impatient for real life; any argument can be given instead."""
+    """A caller that is too impatient for real life; any argument can be given instead.
+
+    It waits for `on_progress`.
+    """
     usual: dict[str, Any] = {
         "credential": WalletKey(SecretStr(sandbox.private_key)),
         "base_url": sandbox.base_url,
@@ -67,7 +84,7 @@ def caller_on(sandbox: Sandbox, journal: Any, **changes: Any) -> VoiceCaller:
         "max_wait": 20.0,
         "timing": IMPATIENT,
     }
-    return VoiceCaller(**usual | changes)
+    return CallerByClock(**usual | changes)
 
 
 def request(
