@@ -28,7 +28,7 @@ from langchain_oneshot_voice.caller_side import AsyncSide, Side, SyncSide, run_s
 from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.calls.driver import CallDriver, Pending
 from langchain_oneshot_voice.calls.services import Asker, CallServices
-from langchain_oneshot_voice.do_not_call import read_listed, record_opt_out
+from langchain_oneshot_voice.do_not_call import list_opt_outs, read_listed
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.extraction import OutcomeSchema, check_schema, extract
@@ -383,13 +383,14 @@ class VoiceCaller:
         result = await extract(result, self.outcome_schema, self.outcome_model, config=config)
         if result.asked_not_to_be_called is not None and result.call_key is not None:
             heard = result.asked_not_to_be_called
-            await record_opt_out(services.journal, result.call_key, heard)
+            await list_opt_outs(services.journal, result.call_key, heard)
         return result
 
     async def _recover(
         self, credential: Credential, policy: CallPolicy, max_wait: float, every_tenant: bool
     ) -> list[VoiceCallResult | VoiceCallError]:
         services = await self._services(credential, policy)
+        await list_opt_outs(services.journal)
 
         async def finish(left: CallRecord) -> VoiceCallResult | VoiceCallError | None:
             teller = self._teller(left.call_key, left.numbers, None)

@@ -115,12 +115,12 @@ class ProgressTeller:
             for number, listener in enumerate(self._listeners):
                 try:
                     await listener(progress)
-                except BaseException as fault:  # also what would end the loop, or this task
+                except BaseException:  # also what would end the loop, or cancel this task
+                    if _is_cancelled():
+                        raise
                     if number not in self._broken:
                         self._broken.add(number)
                         log.exception("a progress listener failed; it is told on")
-                    if isinstance(fault, asyncio.CancelledError) and _is_cancelled():
-                        raise
 
     async def _tell_callbacks(self, progress: CallProgress) -> None:
         data = progress.model_dump(mode="json", exclude_none=True)

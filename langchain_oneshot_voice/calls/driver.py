@@ -30,10 +30,10 @@ from langchain_oneshot_voice.calls import states as s
 from langchain_oneshot_voice.calls.call_key import edited_key, fingerprint
 from langchain_oneshot_voice.calls.payment_leg import NO_CREDITS, PaymentLeg
 from langchain_oneshot_voice.calls.price_leg import PriceLeg, stands
-from langchain_oneshot_voice.calls.results import declined_result, result_of
+from langchain_oneshot_voice.calls.results import busy, declined_result, result_of
 from langchain_oneshot_voice.calls.run import Run
 from langchain_oneshot_voice.calls.services import Asker, CallServices
-from langchain_oneshot_voice.do_not_call import hear_opt_out, record_opt_out
+from langchain_oneshot_voice.do_not_call import hear_opt_out, list_opt_outs
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import (
     AskedQuestion,
@@ -224,7 +224,7 @@ class CallDriver:
                     earlier = await self._answer_of(record)
                 case "number_busy":
                     if record.call_key in seen_busy or not await self._has_ended(record):
-                        raise wording.number_busy(record.numbers, record.request_id)
+                        raise busy(call, record)
                     seen_busy.add(record.call_key)
                 case _:
                     assert_never(claim.kind)
@@ -350,16 +350,21 @@ class CallDriver:
         """Record the outcome. A journal that fails now must not cost it."""
         run = self._run
         result = result_of(replace(run.record, job=job.raw))
+        heard = hear_opt_out(result.transcript)
         try:
             await run.move(
-                "done", job=job.raw, answered=was_answered(result), charged=result.cost.charged
+                "done",
+                job=job.raw,
+                answered=was_answered(result),
+                charged=result.cost.charged,
+                opt_out=heard,
             )
         except JournalError as trouble:
             log.error("call %s ended, unrecorded: %s", run.name, trouble)  # noqa: TRY400
         run.record = replace(run.record, state="done", job=job.raw)
-        heard = hear_opt_out(result.transcript)
         if heard is not None:
-            await record_opt_out(self._journal, run.call_key, heard)
+            log.info("call %s: somebody asked not to be called again", run.name)
+            await list_opt_outs(self._journal)
         await self._teller.tell("completed")
 
     async def _follow(self, edited: s.Edited) -> VoiceCallResult | Pending:

@@ -107,7 +107,7 @@ class PaymentLeg:
                     self._one_number_fee = False  # a service that wants it again gets it
                     return s.OfferOver()
                 case _:
-                    return s.Refusal(guard_refusal(answer))
+                    return s.Refusal(guard_refusal(self._run.record, answer))
         raise AssertionError  # pragma: no cover - pauses never end
 
     async def _sign(self, offer: Offer) -> CallRecord | Guard | None:

@@ -102,7 +102,7 @@ class PriceLeg:
             return s.Refusal(wording.no_stable_price())
         bar = await self._services.journal.barred(self.request.numbers)
         if bar is not None:
-            return s.Refusal(guard_refusal(bar))
+            return s.Refusal(guard_refusal(self._run.record, bar))
         try:
             offer = await self._services.client.quote(
                 self.body, headers_for(self._run.record), credits_count=self.credits_count

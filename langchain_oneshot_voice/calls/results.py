@@ -9,6 +9,7 @@ from langchain_oneshot_voice.call_states import STATES
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import (
     CallRecord,
+    NewCall,
     NumberBusy,
     NumberLimitReached,
     NumberSuppressed,
@@ -61,7 +62,15 @@ def declined_result(record: CallRecord, message: str | None) -> VoiceCallResult:
     )
 
 
+def busy(call: NewCall | CallRecord, other: CallRecord) -> VoiceCallError:
+    """Another call is on a number of this one. Of another tenant's call nothing else is told."""
+    theirs = other.tenant != call.tenant
+    numbers = tuple(n for n in other.numbers if n in call.numbers) if theirs else other.numbers
+    return wording.number_busy(numbers, None if theirs else other.request_id)
+
+
 def guard_refusal(
+    call: CallRecord,
     guard: Paused | NumberBusy | NumberLimitReached | NumberSuppressed | SpendLimitReached,
 ) -> VoiceCallError:
     """What stands in the way of a call, as the error that it is."""
@@ -69,7 +78,7 @@ def guard_refusal(
         case Paused():
             return wording.calls_stopped(guard.reason, guard.by, guard.since)
         case NumberBusy():
-            return wording.number_busy(guard.record.numbers, guard.record.request_id)
+            return busy(call, guard.record)
         case NumberSuppressed():
             return wording.number_suppressed(guard.numbers)
         case NumberLimitReached():

@@ -8,6 +8,6 @@ The list itself is in the journal, for everybody who shares it.
 """
 
 from langchain_oneshot_voice.do_not_call.numbers import read_listed
-from langchain_oneshot_voice.do_not_call.opt_outs import hear_opt_out, record_opt_out
+from langchain_oneshot_voice.do_not_call.opt_outs import hear_opt_out, list_opt_outs
 
-__all__ = ["hear_opt_out", "read_listed", "record_opt_out"]
+__all__ = ["hear_opt_out", "list_opt_outs", "read_listed"]

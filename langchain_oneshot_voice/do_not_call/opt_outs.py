@@ -18,24 +18,25 @@ def hear_opt_out(transcript: Sequence[TranscriptTurn]) -> str | None:
     """The words of a transcript in which somebody asks not to be called again."""
     from langchain_oneshot_voice.do_not_call.phrases import asks_not_to_be_called  # noqa: PLC0415 - slow to import
 
-    return asks_not_to_be_called(transcript)
+    words = asks_not_to_be_called(transcript)
+    return words and words[:_LONGEST_REASON]
 
 
-async def record_opt_out(journal: CallJournal, call_key: str, words: str) -> None:
-    """List every number of a call on which somebody asked not to be called again.
+async def list_opt_outs(
+    journal: CallJournal, call_key: str | None = None, words: str | None = None
+) -> None:
+    """Put everybody who asked for it on the do-not-call list.
 
-    A failing journal is logged: the outcome of the call is worth more than the list.
+    The words are noted with a call's end, so that what fails here is written another time: by the
+    next call that is asked for it, or by `recover`. A failing journal is logged: the outcome of a
+    call is worth more than the list.
 
     Args:
         journal: where the list is.
-        call_key: the call's key on record.
-        words: what was said.
+        call_key: a call of which it has been heard just now, by its key on record.
+        words: what was said there.
     """
-    log.info("call %s: somebody asked not to be called again", call_key[:8])
     try:
-        record = await journal.read(call_key)
-        if record is not None:
-            reason = f"said on the phone: {words[:_LONGEST_REASON]}"
-            await journal.suppress(record.numbers, reason)
+        await journal.list_opt_outs(call_key, words and words[:_LONGEST_REASON])
     except JournalError as trouble:
-        log.error("a request not to be called was not recorded: %s", trouble)  # noqa: TRY400
+        log.error("a request not to be called is not on the list yet: %s", trouble)  # noqa: TRY400

@@ -350,6 +350,17 @@ class CallJournal:
         """Refuse these numbers from now on, to everyone who shares the journal."""
         await asyncio.shield(self._write(suppressions.suppress, numbers, reason))
 
+    async def list_opt_outs(self, call_key: str | None = None, words: str | None = None) -> None:
+        """Put the numbers of calls on which somebody asked for it on the list.
+
+        Args:
+            call_key: a call of which that has been heard just now, besides those that are noted.
+            words: what was said there.
+        """
+        if call_key is not None and words is not None:
+            await asyncio.shield(self._write(suppressions.hear, call_key, words))
+        await asyncio.shield(self._write(suppressions.list_opt_outs))
+
     async def unsuppress(self, number: str) -> bool:
         """Allow a number again; return whether it was listed."""
         return await self._write(suppressions.unsuppress, number)

@@ -33,7 +33,7 @@ WRITES: Mapping[CallState, frozenset[str]] = {
     "quoted": frozenset({"offer", "approval_id", "request", "numbers"}),
     "asking": frozenset(),
     "placed": frozenset({"request_id", "placement"}),
-    "done": frozenset({"job", "answered", "charged"}),
+    "done": frozenset({"job", "answered", "charged", "opt_out"}),
     "declined": frozenset({"error_code"}),
     "edited": frozenset({"edited_to"}),
     "refused": frozenset({"error_code"}),

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, or_, select
 
 from langchain_oneshot_voice.call_states import ENDED
-from langchain_oneshot_voice.journal import guards
+from langchain_oneshot_voice.journal import guards, suppressions
 from langchain_oneshot_voice.journal.schema import call_numbers, calls, questions
 
 _FORGOTTEN = calls.c.forgotten_at.is_not(None)
@@ -26,6 +26,7 @@ _WORDS: Mapping[str, Any] = {
 
 def forget(connection: Connection, now: float, older_than: float) -> int:
     """Scrub calls that ended long enough ago; what a daily limit needs stays for the day."""
+    suppressions.list_opt_outs(connection, now)
     scrubbed = connection.execute(
         calls.update()
         .where(

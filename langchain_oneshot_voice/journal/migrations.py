@@ -183,6 +183,7 @@ _TABLES_2 = (
         placement TEXT,
         job TEXT,
         answered BOOLEAN,
+        opt_out TEXT,
         error_code TEXT,
         edited_to TEXT,
         owner TEXT,
@@ -316,6 +317,7 @@ _FINISH_2 = (
         "CREATE INDEX calls_by_number_fee ON calls (account, base_url, signed_at)"
         " WHERE number_fee IS NOT NULL"
     ),
+    "CREATE INDEX calls_by_opt_out ON calls (updated_at) WHERE opt_out IS NOT NULL",
     "CREATE INDEX calls_by_request_id ON calls (request_id)",
     "CREATE INDEX calls_by_age ON calls (created_at)",
     "CREATE INDEX questions_by_call ON questions (call_key)",

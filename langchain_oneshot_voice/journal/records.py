@@ -88,6 +88,8 @@ class CallRecord(_Discreet):
         placement: what the service answered when it accepted the call.
         job: the service's last answer about the call; `None` once forgotten.
         answered: whether someone or something picked up.
+        opt_out: the words in which somebody asked on the phone not to be called again, until the
+            call's numbers are on the list.
         error_code: why it was refused or is unknown.
         edited_to: the key of the call that a person made of this one.
         owner: the run that has it.
@@ -118,6 +120,7 @@ class CallRecord(_Discreet):
     placement: dict[str, Any] | None
     job: dict[str, Any] | None
     answered: bool | None
+    opt_out: str | None
     error_code: str | None
     edited_to: str | None
     owner: str | None

@@ -251,6 +251,7 @@ _index(
     calls.c.signed_at,
     where=calls.c.number_fee.is_not(None),
 )
+_index("calls_by_opt_out", calls.c.updated_at, where=calls.c.opt_out.is_not(None))
 Index("calls_by_spend", calls.c.account, calls.c.tenant, committed_at)
 Index("calls_by_request_id", calls.c.request_id)
 Index("calls_by_age", calls.c.created_at)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import Connection, bindparam, select
 
 from langchain_oneshot_voice.journal.records import Suppression
-from langchain_oneshot_voice.journal.schema import suppressions
+from langchain_oneshot_voice.journal.schema import calls, suppressions
 
 _LISTED = (
     select(suppressions.c.number)
@@ -20,6 +20,12 @@ _LISTED = (
 )
 _ALL = select(suppressions).order_by(suppressions.c.since.desc(), suppressions.c.number)
 _INSERT = suppressions.insert()
+_HEARD = (
+    select(calls.c.call_key, calls.c.numbers, calls.c.opt_out)
+    .where(calls.c.opt_out.is_not(None))
+    .order_by(calls.c.updated_at)
+)
+_HEAR = calls.update().where(calls.c.call_key == bindparam("key"))
 _DELETE = suppressions.delete().where(suppressions.c.number == bindparam("listed"))
 
 
@@ -30,6 +36,18 @@ def suppress(connection: Connection, now: float, numbers: Iterable[str], reason:
     new = [{"number": n, "reason": reason, "since": now} for n in wanted if n not in known]
     if new:
         connection.execute(_INSERT, new)
+
+
+def hear(connection: Connection, _now: float, call_key: str, words: str) -> None:
+    """Note of a call that somebody asked not to be called again."""
+    connection.execute(_HEAR, {"key": call_key, "opt_out": words})
+
+
+def list_opt_outs(connection: Connection, now: float) -> None:
+    """Put the numbers of calls on which somebody asked for it on the list."""
+    for call_key, numbers, words in connection.execute(_HEARD).all():
+        suppress(connection, now, numbers, f"said on the phone: {words}")
+        connection.execute(_HEAR, {"key": call_key, "opt_out": None})
 
 
 def unsuppress(connection: Connection, _now: float, number: str) -> bool:

@@ -243,7 +243,7 @@ class Sandbox:
 
         if self._journal is None:
             self._journal = CallJournal("memory")
-        if settings.get("access_token") is None:
+        if not settings.keys() & {"access_token", "credential"}:
             settings.setdefault("private_key", self.private_key)
         settings.setdefault("base_url", self.base_url)
         settings.setdefault("journal", self._journal)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chaos.callers import caller_on, key, request
+from chaos.ledger import times_rung
 from conftest import MakeCaller, MakeTool
 from placing import NUMBER, arguments, at_any_hour, signatures, tool_call
 from typer.testing import CliRunner, Result
@@ -69,6 +73,33 @@ async def test_what_our_own_caller_says_lists_nobody(
     )
     await make_tool().ainvoke(tool_call())
     assert await journal.suppressions() == []
+
+
+def test_list_that_can_t_be_written_costs_no_outcome_and_is_written_later(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The end is on record with what was heard; the next `recover` puts the number down."""
+    file = tmp_path / "calls.sqlite"
+    caller = caller_on(sandbox, file)
+    assert caller.recover() == []  # the file is there
+
+    def change(statement: str) -> None:
+        with closing(sqlite3.connect(file)) as database, database:
+            database.execute(statement)
+
+    change(
+        "CREATE TRIGGER full BEFORE INSERT ON suppressions"
+        " BEGIN SELECT RAISE(ABORT, 'no room'); END"
+    )
+    asked, same = request(NEVER_AGAIN), key()
+    result = caller.call(asked, call_key=same)
+    again = caller.call(asked, call_key=same)
+    assert (result.call_status, again.call_status, again.reused) == ("completed", "completed", True)
+    change("DROP TRIGGER full")
+    assert caller.recover() == []
+    with pytest.raises(CallRefusedError, match="has asked not to be called again"):
+        caller.call(request(NEVER_AGAIN, **ANOTHER))
+    assert times_rung(sandbox) == 1
 
 
 def test_number_listed_while_a_person_decides_is_not_called(

@@ -183,6 +183,7 @@ async def test_calls_of_version_0_1_0_are_kept(journal_url: str) -> None:
             placement=placement if placed else None,
             job={"status": "completed"} if state == "done" else None,
             answered=True if state == "done" else None,
+            opt_out=None,
             error_code="timeout" if state == "unknown" else None,
             edited_to=None,
             owner=None,
