@@ -11,6 +11,7 @@ import asyncio
 import getpass
 import importlib.util
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field, fields
@@ -91,7 +92,7 @@ class VoiceCaller:
     """Who pays; or a function of the run's config, for a server with many users."""
     _: KW_ONLY
     base_url: str | None = None
-    """The service; production by default. https, or a loopback address."""
+    """The service, https or a loopback address; `ONESHOT_BASE_URL`, else production."""
     policy: CallPolicy | Callable[[RunnableConfig], CallPolicy] = field(default_factory=CallPolicy)
     """Limits on calls; or a function of the run's config that gives them."""
     approval: Approval = "never"
@@ -121,8 +122,9 @@ class VoiceCaller:
 
     def __post_init__(self) -> None:
         """Check every setting, without opening anything."""
-        environment = Environment.at(self.base_url or PRODUCTION_URL)
-        object.__setattr__(self, "environment", environment)
+        base_url = self.base_url or os.environ.get("ONESHOT_BASE_URL")
+        object.__setattr__(self, "base_url", base_url)
+        object.__setattr__(self, "environment", Environment.at(base_url or PRODUCTION_URL))
         self._check()
 
     def __repr__(self) -> str:

@@ -7,7 +7,6 @@ model with a `VoiceCallResult` beside it, its refusals as errors that a model ca
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, Unpack
@@ -185,7 +184,7 @@ class VoiceCallTool(BaseTool):
             raise wording.two_credentials()
         caller = VoiceCaller(
             credential,
-            base_url=base_url or os.environ.get("ONESHOT_BASE_URL"),
+            base_url=base_url,
             policy=CallPolicy() if policy is None else policy,
             approval=approval,
             journal=journal,

@@ -22,7 +22,7 @@ class CallKey:
     """The identity of one intended call.
 
     Attributes:
-        key: equal for what is the same call; 64 hexadecimal digits.
+        key: equal for what is the same call; any text.
         answers_for: for how many seconds an ended call answers this key again; `None` for ever.
     """
 
