@@ -7,7 +7,7 @@ model with a `VoiceCallResult` beside it, its refusals as errors that a model ca
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, Unpack
 
@@ -204,6 +204,12 @@ class VoiceCallTool(BaseTool):
         A setting of the tool that is assigned makes a new one, for the calls from then on.
         """
         return self._caller
+
+    def __repr_args__(self) -> Iterable[tuple[str, Any]]:
+        """Show what tells two tools apart."""
+        asks = self.approval if isinstance(self.approval, str) else "a function"
+        yield from (("name", self.name), ("base_url", self.caller.environment.base_url))
+        yield "approval", asks
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - of any field
         """Change a setting. It holds from the next call on, or is refused and nothing changes."""
