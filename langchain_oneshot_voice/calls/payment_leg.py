@@ -25,6 +25,7 @@ from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import (
     CallRecord,
     DuplicateCall,
+    JournalUnavailableError,
     SpendLimits,
 )
 from langchain_oneshot_voice.oneshot import payment
@@ -79,14 +80,19 @@ class PaymentLeg:
         except VoiceCallError as wrong_terms:
             return s.Refusal(wrong_terms)
         asked = self._run.now()
-        answer = await self._services.journal.sign(
-            self._run.call_key,
-            owner=self._run.owner,
-            payment=signed.header if signed else None,
-            valid_before=until,
-            amount=offer.quote.total,
-            limits=_limits(self._services.policy),
-        )
+        try:
+            answer = await self._services.journal.sign(
+                self._run.call_key,
+                owner=self._run.owner,
+                payment=signed.header if signed else None,
+                valid_before=until,
+                amount=offer.quote.total,
+                limits=_limits(self._services.policy),
+            )
+        except JournalUnavailableError as trouble:
+            # Bytes that are on record are presented by the next run, or by a recovery.
+            self._run.pending = trouble.maybe_recorded
+            raise
         match answer:
             case None:
                 return s.Overtaken()
