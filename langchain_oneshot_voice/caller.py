@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig, ensure_config
+from pydantic import SecretStr
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.approval import Approval
@@ -401,7 +402,8 @@ class VoiceCaller:
             return where
         port = self.environment.port if self.environment.is_loopback else None
         named = str(address(where, sandbox_port=port))
-        return await ENGINE.shared(("journal", named), lambda: CallJournal(named))
+        # A key of the engine's is shown by what shows the engine, and a URL may hold a password.
+        return await ENGINE.shared(("journal", SecretStr(named)), lambda: CallJournal(named))
 
 
 def _listed(numbers: str | Sequence[str]) -> Sequence[str]:

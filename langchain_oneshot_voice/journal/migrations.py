@@ -343,5 +343,27 @@ def _converted_2(row: Row[Any]) -> dict[str, str | None]:
     }
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create, _replace_leases)
+# Step 3: calls are forgotten a few at a time
+
+_INDEXES_3 = (
+    (
+        "CREATE INDEX calls_to_forget ON calls (account, tenant, updated_at)"
+        " WHERE state IN ('declined', 'done', 'edited', 'refused') AND forgotten_at IS NULL"
+    ),
+    (
+        "CREATE INDEX calls_half_forgotten ON calls (account, tenant)"
+        " WHERE forgotten_at IS NOT NULL AND fingerprint != ''"
+    ),
+)
+
+
+def _index_forgetting(connection: Connection) -> None:
+    _run(connection, _INDEXES_3)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    _create,
+    _replace_leases,
+    _index_forgetting,
+)
 """Each step takes the schema from its index to the next version. A released step never changes."""

@@ -76,9 +76,9 @@ class _BatchUndone(Exception):  # noqa: N818 - not a fault of the others
 class JournalWriter:
     """The queue and its thread, which starts with the first operation."""
 
-    def __init__(self, store: Store, upkeep: Upkeep) -> None:
+    def __init__(self, store: Store, *upkeeps: Upkeep) -> None:
         self._store = store
-        self._upkeep = upkeep
+        self._upkeeps = upkeeps
         self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -144,21 +144,24 @@ class JournalWriter:
     def _run(self) -> None:
         running = True
         while running:
-            batch, running = self._gather(self._upkeep.due_in())
+            batch, running = self._gather()
             # A future that was cancelled while it waited is dropped here.
             batch = [item for item in batch if item.future.set_running_or_notify_cancel()]
             if batch:
                 self._answer(batch)
-            if self._upkeep.due_in() == 0:
-                item = _Queued(self._upkeep.keep, writing=True)
-                item.future.add_done_callback(self._upkeep.kept)
-                self._answer([item])
+            for upkeep in self._upkeeps:
+                if upkeep.due_in() == 0:
+                    item = _Queued(upkeep.keep, writing=True)
+                    item.future.add_done_callback(upkeep.kept)
+                    self._answer([item])
         self._disconnect()
         if self._stopped is not None:
             self._stopped.set_result(None)
 
-    def _gather(self, seconds: float | None) -> tuple[list[_Queued], bool]:
-        """Wait for operations, no longer than so many seconds; whether there may be more."""
+    def _gather(self) -> tuple[list[_Queued], bool]:
+        """Wait for operations, until something else is due; whether there may be more."""
+        due = (upkeep.due_in() for upkeep in self._upkeeps)
+        seconds = min((wait for wait in due if wait is not None), default=None)
         batch: list[_Queued] = []
         try:
             item = self._queue.get(timeout=seconds)

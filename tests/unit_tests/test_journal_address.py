@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 import test_journal_file
+from pydantic import SecretStr
 
-from langchain_oneshot_voice import ConfigurationError
+from langchain_oneshot_voice import ConfigurationError, VoiceCaller
+from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.journal import CallJournal, JournalUnavailableError, check_address
 from langchain_oneshot_voice.journal.addresses import ENVIRONMENT
+from langchain_oneshot_voice.oneshot.wallet import WalletKey
 
 _anybodys_folder = test_journal_file._anybodys_folder
 
@@ -236,3 +239,12 @@ def test_what_may_not_be_written_is_told_at_once_without_a_database(anybodys_fol
         " can't be written False",
         *folders,
     ]
+
+
+async def test_what_is_shared_in_a_process_shows_no_password() -> None:
+    """Callers that name one database share its journal, by a key that can be shown."""
+    url = WRITTEN_RIGHT[0]
+    callers = [VoiceCaller(WalletKey(SecretStr("0x" + "12" * 32)), journal=url) for _ in range(2)]
+    one, other = [await ENGINE.acall(caller._open_journal) for caller in callers]
+    assert one is other
+    assert shown_of(SECRET, f"{ENGINE._shared} {vars(ENGINE)}") == set()

@@ -364,7 +364,7 @@ async def test_a_later_step_works_on_old_and_new_journals(
     steps: tuple[Callable[[Connection], None], ...] = (*migrations.MIGRATIONS, add_column)
     monkeypatch.setattr(migrations, "MIGRATIONS", steps)
     journals = await asyncio.gather(*[opened(journal_url) for _ in range(8)])
-    assert [await journal._read(stored_version) for journal in journals] == ["3"] * 8
+    assert [await journal._read(stored_version) for journal in journals] == ["4"] * 8
     assert (await claim(journals[0], new("new", BOB))).kind == "mine"
     await asyncio.gather(*[journal.aclose() for journal in journals])
 
