@@ -153,7 +153,8 @@ class VoiceCaller:
             GraphInterrupt: a person has to be asked; LangGraph pauses the graph.
         """
         intent = self._intent(request, call_key, policy, tool_call_id, tool_name, config)
-        return run_sync(self._call_from(SyncSide(), intent))
+        with _journal_needed():
+            return run_sync(self._call_from(SyncSide(), intent))
 
     async def acall(
         self,
@@ -167,7 +168,8 @@ class VoiceCaller:
     ) -> VoiceCallResult:
         """Like `call`, from any event loop."""
         intent = self._intent(request, call_key, policy, tool_call_id, tool_name, config)
-        return await self._call_from(AsyncSide(), intent)
+        with _journal_needed():
+            return await self._call_from(AsyncSide(), intent)
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled."""

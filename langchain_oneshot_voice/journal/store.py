@@ -257,8 +257,9 @@ class PostgresStore:
         hidden = {k: v for k, v in url.query.items() if k not in _SHOWN_OPTIONS}
         if url.password is not None:
             hidden["password"] = str(url.password)
+            url = url.set(password="")
         # A URL is shown by whatever holds it: this one has no secret in it.
-        self.url = url.set(password="").difference_update_query(hidden)
+        self.url = url.difference_update_query(hidden)
         self.clock_offset = 0.0
         self._secrets = [str(value) for value in hidden.values() if value]
         try:

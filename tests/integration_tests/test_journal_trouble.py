@@ -18,8 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeCaller
-from placing import NUMBER, OBJECTIVE, signatures
+from conftest import MakeCaller, MakeTool
+from langchain_core.messages import AIMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
+from langgraph.types import Command
+from placing import NUMBER, OBJECTIVE, signatures, tool_call
 
 from langchain_oneshot_voice import (
     CallJournal,
@@ -156,6 +161,32 @@ def test_a_file_that_goes_while_the_signature_is_recorded_leaves_the_fate_open(
     aside.rename(path)
     assert call(caller).call_status == "completed"
     assert (len(sandbox.payments), len(sandbox.rings)) == (1, 1)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_yes_that_comes_when_the_file_is_gone_signs_nothing(
+    make_tool: MakeTool, sandbox: Sandbox, path: Path, mode: str
+) -> None:
+    """The model is told, like before a price was asked for; the graph goes on."""
+    tool = make_tool(journal=str(path), approval="interrupt")
+    graph = StateGraph(MessagesState)
+    graph.add_node("tools", ToolNode([tool]))
+    graph.add_edge(START, "tools")
+    app = graph.compile(checkpointer=InMemorySaver())
+
+    def run(given: Any) -> Any:
+        thread: Any = {"configurable": {"thread_id": "1"}}
+        return (
+            app.invoke(given, thread) if mode == "sync" else asyncio.run(app.ainvoke(given, thread))
+        )
+
+    asks = AIMessage("", tool_calls=[tool_call()])
+    [question] = run({"messages": [asks]})["__interrupt__"]
+    delete(path)
+    told = run(Command(resume={question.id: {"type": "approve"}}))["messages"][-1].content
+    assert "was deleted or moved" in told
+    assert "Nothing was charged" in told
+    assert (signatures(sandbox), sandbox.payments) == ([], ())
 
 
 # A file that another process has locked
