@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import importlib.util
 import logging
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass, field, fields
-from pathlib import Path
-from typing import NoReturn, Self
+from dataclasses import dataclass
+from typing import NoReturn
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig, ensure_config
+from pydantic import SecretStr
 
 from langchain_oneshot_voice import wording
-from langchain_oneshot_voice.approval import Approval
 from langchain_oneshot_voice.approval.pause import GraphPause, can_pause
-from langchain_oneshot_voice.arguments import is_seconds, require_known
 from langchain_oneshot_voice.caller_side import AsyncSide, Side, SyncSide, run_sync
 from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.calls.driver import CallDriver, Pending
@@ -32,7 +27,7 @@ from langchain_oneshot_voice.calls.services import Asker, CallServices
 from langchain_oneshot_voice.do_not_call import list_opt_outs, read_listed
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
-from langchain_oneshot_voice.extraction import OutcomeSchema, check_schema, extract
+from langchain_oneshot_voice.extraction import extract
 from langchain_oneshot_voice.graph_task import GraphTask
 from langchain_oneshot_voice.journal import (
     CallJournal,
@@ -41,18 +36,17 @@ from langchain_oneshot_voice.journal import (
     address,
 )
 from langchain_oneshot_voice.oneshot.client import OneShotClient
-from langchain_oneshot_voice.oneshot.environment import PRODUCTION_URL, Environment
 from langchain_oneshot_voice.oneshot.feed import ResultFeed
 from langchain_oneshot_voice.oneshot.transport import Transport, chosen_package
-from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, WalletKey
+from langchain_oneshot_voice.oneshot.wallet import Credential, WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
-from langchain_oneshot_voice.progress import OnProgress, ProgressTeller
+from langchain_oneshot_voice.progress import ProgressTeller
 from langchain_oneshot_voice.schemas import (
     DEFAULT_DURATION_MINUTES,
     VoiceCallInput,
     VoiceCallResult,
 )
-from langchain_oneshot_voice.timing import USUAL, Timing
+from langchain_oneshot_voice.settings import CallerSettings
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +68,7 @@ class _Intent:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class VoiceCaller:
+class VoiceCaller(CallerSettings):
     """Places calls, each exactly once. Frozen: `dataclasses.replace` makes one with other settings.
 
     Raises:
@@ -88,51 +82,8 @@ class VoiceCaller:
         ```
     """
 
-    credential: Credential | Callable[[RunnableConfig], Credential]
-    """Who pays; or a function of the run's config, for a server with many users."""
-    _: KW_ONLY
-    base_url: str | None = None
-    """The service, https or a loopback address; `ONESHOT_BASE_URL`, else production."""
-    policy: CallPolicy | Callable[[RunnableConfig], CallPolicy] = field(default_factory=CallPolicy)
-    """Limits on calls; or a function of the run's config that gives them."""
-    approval: Approval = "never"
-    """Who is asked before a call is paid for: `"never"`, `"interrupt"` or a function."""
-    journal: str | Path | CallJournal | None = None
-    """A SQLAlchemy URL, a path, `"memory"` or a `CallJournal`; by default what
-    `ONESHOT_VOICE_JOURNAL` names, else a SQLite file in the user's data directory, where a service
-    on this machine, such as a sandbox, has a file of its own."""
-    on_progress: OnProgress | None = None
-    """Told of each step of each call, as a `CallProgress`."""
-    max_wait: float | None = None
-    """Seconds to wait for an outcome before an in-progress result is handed back; by default the
-    longest that the call may take, and two minutes."""
-    outcome_schema: OutcomeSchema | None = None
-    """A pydantic model or JSON schema to fill from each call."""
-    outcome_model: BaseChatModel | None = None
-    """The chat model that fills it; without one, the service's notes do."""
-    timing: Timing = USUAL
-    """How long to wait for what."""
-    environment: Environment = field(init=False)
-    """Where the service is."""
-
-    def __new__(cls, *_settings: object, **named: object) -> Self:
-        """Refuse arguments that are not known, and say which one may have been meant."""
-        require_known(cls.__name__, named, [f.name for f in fields(cls) if f.init])
-        return super().__new__(cls)
-
-    def __post_init__(self) -> None:
-        """Check every setting, without opening anything."""
-        base_url = self.base_url or os.environ.get("ONESHOT_BASE_URL")
-        object.__setattr__(self, "base_url", base_url)
-        object.__setattr__(self, "environment", Environment.at(base_url or PRODUCTION_URL))
-        self._check()
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.environment.base_url!r})"
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        """It is frozen, and its journal is the record of every copy."""
-        return self
 
     def call(
         self,
@@ -160,7 +111,8 @@ class VoiceCaller:
             GraphInterrupt: a person has to be asked; LangGraph pauses the graph.
         """
         intent = self._intent(request, call_key, policy, tool_call_id, tool_name, config)
-        return run_sync(self._call_from(SyncSide(), intent))
+        with _journal_needed():
+            return run_sync(self._call_from(SyncSide(), intent))
 
     async def acall(
         self,
@@ -174,7 +126,8 @@ class VoiceCaller:
     ) -> VoiceCallResult:
         """Like `call`, from any event loop."""
         intent = self._intent(request, call_key, policy, tool_call_id, tool_name, config)
-        return await self._call_from(AsyncSide(), intent)
+        with _journal_needed():
+            return await self._call_from(AsyncSide(), intent)
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled."""
@@ -199,7 +152,7 @@ class VoiceCaller:
             Calls that a live worker holds are left to it; those of which it turns out that
             nothing was charged are closed and not listed.
         """
-        return ENGINE.call(self._recover, *self._whose(config), max_wait, every_tenant)
+        return ENGINE.call(self._recover, *self.whose(config), max_wait, every_tenant)
 
     async def arecover(
         self,
@@ -209,7 +162,7 @@ class VoiceCaller:
         config: RunnableConfig | None = None,
     ) -> list[VoiceCallResult | VoiceCallError]:
         """Like `recover`, from any event loop."""
-        return await ENGINE.acall(self._recover, *self._whose(config), max_wait, every_tenant)
+        return await ENGINE.acall(self._recover, *self.whose(config), max_wait, every_tenant)
 
     def pause(self, reason: str, *, by: str | None = None) -> None:
         """Stop all calls, of everybody who shares the journal, until `resume`.
@@ -274,31 +227,6 @@ class VoiceCaller:
         """Like `unsuppress`, from any event loop."""
         return await ENGINE.acall(self._unsuppress, _listed(numbers))
 
-    def _check(self) -> None:
-        credential, policy, approval = self.credential, self.policy, self.approval
-        if not isinstance(credential, WalletKey | AccessToken) and not callable(credential):
-            raise wording.setting_unusable(
-                "credential", "a WalletKey, an AccessToken, or a function of the run's config"
-            )
-        if not isinstance(policy, CallPolicy) and not callable(policy):
-            raise wording.setting_unusable(
-                "policy", "a CallPolicy, or a function of the run's config"
-            )
-        if approval not in ("never", "interrupt") and not callable(approval):
-            raise wording.setting_unusable("approval", '"never", "interrupt", or a function')
-        if approval == "interrupt" and importlib.util.find_spec("langgraph") is None:
-            raise wording.approval_needs_langgraph()
-        if self.on_progress is not None and not callable(self.on_progress):
-            raise wording.setting_unusable("on_progress", "a function")
-        if self.max_wait is not None and not is_seconds(self.max_wait):
-            raise wording.setting_unusable("max_wait", "a number of seconds above zero")
-        if not isinstance(self.journal, str | Path | CallJournal | None):
-            raise wording.setting_unusable("journal", "a URL, a path, or a CallJournal")
-        if not isinstance(self.timing, Timing):
-            raise wording.setting_unusable("timing", "a Timing")
-        if self.outcome_schema is not None:
-            check_schema(self.outcome_schema)
-
     def _intent(
         self,
         request: VoiceCallInput,
@@ -310,7 +238,7 @@ class VoiceCaller:
     ) -> _Intent:
         """Everything that is meant by one call. Counts equal requests, so make it once a call."""
         config = ensure_config(config)
-        credential, usual = self._whose(config)
+        credential, usual = self.whose(config)
         policy = policy or usual
         window = policy.duplicate_window.total_seconds() if policy.duplicate_window else 0.0
         key = call_key or CallKey.from_config(
@@ -326,19 +254,6 @@ class VoiceCaller:
             tool_call_id=tool_call_id,
         )
         return _Intent(request, key, credential, policy, asker, task, config)
-
-    def _whose(self, config: RunnableConfig | None) -> tuple[Credential, CallPolicy]:
-        """Who pays, and within which limits, in a run of this config."""
-        credential, policy = self.credential, self.policy
-        if callable(credential):
-            credential = credential(ensure_config(config))
-            if not isinstance(credential, WalletKey | AccessToken):
-                raise wording.setting_unusable("credential", "a WalletKey or an AccessToken")
-        if not isinstance(policy, CallPolicy):
-            policy = policy(ensure_config(config))
-            if not isinstance(policy, CallPolicy):
-                raise wording.setting_unusable("policy", "a CallPolicy")
-        return credential, policy
 
     async def _call_from(self, side: Side, intent: _Intent) -> VoiceCallResult:
         """Hear the graph's answers, make the call, and pause the graph if a person is asked."""
@@ -424,20 +339,15 @@ class VoiceCaller:
             return await (await self._open_journal()).resume()
 
     async def _suppress(self, spelled: Sequence[str], reason: str) -> None:
-        numbers = read_listed(spelled, self._region)
+        numbers = read_listed(spelled, self.region)
         with _journal_needed():
             await (await self._open_journal()).suppress(numbers, reason)
 
     async def _unsuppress(self, spelled: Sequence[str]) -> int:
-        numbers = read_listed(spelled, self._region)
+        numbers = read_listed(spelled, self.region)
         with _journal_needed():
             journal = await self._open_journal()
             return sum([await journal.unsuppress(number) for number in numbers])
-
-    @property
-    def _region(self) -> str | None:
-        """Where national numbers are from, if that is the same for everybody."""
-        return self.policy.default_region if isinstance(self.policy, CallPolicy) else None
 
     def _teller(
         self, key: str, numbers: tuple[str, ...], config: RunnableConfig | None
@@ -452,10 +362,13 @@ class VoiceCaller:
         account = await self._account(client)
         paid_by = credential.fingerprint
         whose = ("feed", where.base_url, package, account, paid_by, self.timing)
+        journal = await self._open_journal()
+        if self.retention is not None:
+            journal.retain(self.retention.total_seconds(), account=account, tenant=policy.tenant)
         return CallServices(
             client=client,
             feed=await ENGINE.shared(whose, lambda: ResultFeed(client, self.timing)),
-            journal=await self._open_journal(),
+            journal=journal,
             account=account,
             policy=policy,
             approval=self.approval,
@@ -479,11 +392,11 @@ class VoiceCaller:
         where, timing = self.journal, self.timing
         if isinstance(where, CallJournal):
             return where
-        port = self.environment.port if self.environment.is_loopback else None
-        named = str(address(where, sandbox_port=port))
+        named = str(address(where, sandbox_port=self.sandbox_port))
         beat, lease = timing.heartbeat, timing.lease
+        # A key of the engine's is shown by what shows the engine, and a URL may hold a password.
         return await ENGINE.shared(
-            ("journal", named, beat, lease),
+            ("journal", SecretStr(named), beat, lease),
             lambda: CallJournal(named, heartbeat=beat, dead_after=lease),
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, Unpack
 
@@ -124,6 +125,8 @@ class VoiceCallTool(BaseTool):
         outcome_schema: a pydantic model, or a JSON schema, to fill from each call.
         outcome_model: the chat model that fills it; without one, what the service noted does.
         timing: how long to wait for what.
+        retention: how long after its end a call's words and numbers are kept; by default until
+            somebody forgets them.
         langchain: the fields of every LangChain tool, such as `name` and `callbacks`.
 
     Raises:
@@ -155,6 +158,7 @@ class VoiceCallTool(BaseTool):
         outcome_schema: OutcomeSchema | None
         outcome_model: BaseChatModel | None
         timing: Timing
+        retention: timedelta | None
 
     def __init__(  # noqa: PLR0913 - each is one thing that a user may want to set
         self,
@@ -171,6 +175,7 @@ class VoiceCallTool(BaseTool):
         outcome_schema: OutcomeSchema | None = None,
         outcome_model: BaseChatModel | None = None,
         timing: Timing | None = None,
+        retention: timedelta | None = None,
         **langchain: Unpack[_LangChainSettings],
     ) -> None:
         from langchain_oneshot_voice.caller import VoiceCaller  # noqa: PLC0415 - pulls in httpx
@@ -193,6 +198,7 @@ class VoiceCallTool(BaseTool):
             outcome_schema=outcome_schema,
             outcome_model=outcome_model,
             timing=USUAL if timing is None else timing,
+            retention=retention,
         )
         super().__init__(**langchain)
         self._caller = caller
@@ -319,6 +325,6 @@ _SECRETS = {"private_key": "WalletKey", "access_token": "AccessToken"}
 
 _SETTINGS = frozenset(
     {"credential", "base_url", "policy", "approval", "journal", "on_progress", "max_wait"}
-    | {"outcome_schema", "outcome_model", "timing"}
+    | {"outcome_schema", "outcome_model", "timing", "retention"}
 )
 """The caller's settings that the tool has, too."""

@@ -157,7 +157,7 @@ class CallDriver:
     def _unrecorded(self, trouble: JournalUnavailableError) -> VoiceCallError:
         """The journal failed after the payment was signed."""
         log.error("call %s signed, unrecorded: %s", self._run.name, trouble)
-        return wording.fate_unknown(None)
+        return wording.fate_unrecorded(trouble)
 
     async def _screened(self, request: VoiceCallInput) -> VoiceCallInput:
         """The request in the policy's words.

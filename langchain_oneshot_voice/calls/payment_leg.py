@@ -27,6 +27,7 @@ from langchain_oneshot_voice.journal import (
     CallRecord,
     DuplicateCall,
     Guard,
+    JournalUnavailableError,
     NumberFeePaid,
     SpendLimits,
 )
@@ -119,15 +120,20 @@ class PaymentLeg:
         signed, until = self._signed(offer)
         limits = _limits(self._services.policy)
         asked = self._run.now()
-        answer = await self._services.journal.sign(
-            self._run.call_key,
-            owner=self._run.owner,
-            payment=signed.header if signed else None,
-            valid_before=until,
-            amount=offer.quote.total,
-            limits=replace(limits, one_number_fee=self._one_number_fee),
-            number_fee=offer.quote.phone_registration_fee,
-        )
+        try:
+            answer = await self._services.journal.sign(
+                self._run.call_key,
+                owner=self._run.owner,
+                payment=signed.header if signed else None,
+                valid_before=until,
+                amount=offer.quote.total,
+                limits=replace(limits, one_number_fee=self._one_number_fee),
+                number_fee=offer.quote.phone_registration_fee,
+            )
+        except JournalUnavailableError as trouble:
+            # Bytes that are on record are presented by the next run, or by a recovery.
+            self._run.pending = trouble.maybe_recorded
+            raise
         if isinstance(answer, CallRecord):
             self._run.hold(answer, asked)
         return answer

@@ -40,6 +40,7 @@ from langchain_oneshot_voice.journal import (
     suppressions,
     workers,
 )
+from langchain_oneshot_voice.journal.forgetting import Retention, Whose
 from langchain_oneshot_voice.journal.records import (
     AskedQuestion,
     CallRecord,
@@ -103,6 +104,7 @@ class CallJournal:
         if heartbeat <= 0 or dead_after <= 0:
             raise ValueError("heartbeat and dead_after must be greater than zero")
         self._store = locate(url)
+        self._retention = Retention()
         self._heartbeat = heartbeat
         self._dead_after = dead_after
         self._start()
@@ -421,7 +423,33 @@ class CallJournal:
         Returns:
             how many calls were forgotten.
         """
-        return await self._write(forgetting.forget, older_than)
+        count = 0
+        for whose in await self._read(forgetting.each):
+            more = True
+            while more:
+                forgotten, more = await self._write(forgetting.forget, whose, older_than)
+                count += forgotten
+        return count
+
+    def retain(self, seconds: float, *, account: str, tenant: str) -> None:
+        """Forget calls by itself from now on: those of an account and tenant, after their end.
+
+        The first time soon, and then about once an hour while this process uses the journal; a few
+        calls at a time. Everybody's other calls stay: who shares the journal may want to keep them.
+        Where the same calls are given several times, here or in other processes, the shortest time
+        holds.
+
+        Args:
+            seconds: how long a call's words are kept after it has ended.
+            account: the account that pays, as it is on record.
+            tenant: the tenant; empty where that does not matter.
+
+        Raises:
+            ValueError: the time is negative or not a number.
+        """
+        if not seconds >= 0:
+            raise ValueError("calls can't be forgotten before they end")
+        self._retention.set(Whose(account, tenant), seconds)
 
     async def aclose(self) -> None:
         """Finish what is queued and close the connection; the journal can't be used afterwards."""
@@ -429,7 +457,7 @@ class CallJournal:
 
     def _start(self) -> None:
         self._worker = Worker(self._heartbeat, self._dead_after)
-        self._writer = JournalWriter(self._store, self._worker)
+        self._writer = JournalWriter(self._store, self._worker, self._retention)
         self._at_exit = weakref.finalize(self, self._writer.stop_at_exit)
 
     def _start_in_fork(self) -> None:

@@ -10,6 +10,7 @@ A step is written in SQL, not with `schema.py`: the tables there change, a relea
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, inspect, text
 
+from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.journal.records import JournalUnavailableError
 
 
@@ -29,11 +31,7 @@ def migrate(connection: Connection) -> None:
     """
     version = _version(connection)
     if version > len(MIGRATIONS):
-        raise JournalUnavailableError(
-            f"The call journal has schema version {version} and this version of "
-            f"langchain-oneshot-voice knows up to {len(MIGRATIONS)}. Upgrade the package, or "
-            "choose another journal with ONESHOT_VOICE_JOURNAL or the journal argument."
-        )
+        raise JournalUnavailableError(wording.journal_too_new(version, len(MIGRATIONS)))
     for number, step in enumerate(MIGRATIONS[version:], version + 1):
         step(connection)
         connection.execute(_SET_VERSION, {"version": str(number)})
@@ -42,21 +40,16 @@ def migrate(connection: Connection) -> None:
 def _version(connection: Connection) -> int:
     if not inspect(connection).has_table("journal_meta"):
         return 0
-    stored = connection.scalar(_GET_VERSION)
-    if stored is None:
-        raise JournalUnavailableError(
-            "The database of the call journal has a table journal_meta that is not the journal's. "
-            "Choose another database with ONESHOT_VOICE_JOURNAL or the journal argument."
-        )
-    try:
-        return int(stored)
-    except ValueError:
-        raise JournalUnavailableError(
-            f"The call journal's schema version is {stored!r}, which is not a number. Repair it, "
-            "or choose another journal with ONESHOT_VOICE_JOURNAL or the journal argument."
-        ) from None
+    rows = connection.execute(_GET_VERSION).all()
+    if not rows:
+        raise JournalUnavailableError(wording.journal_meta_not_ours())
+    stored = str(rows[0].value)  # of any type, in a table that is not ours
+    if not _VERSION.fullmatch(stored):
+        raise JournalUnavailableError(wording.journal_version_unreadable(stored))
+    return int(stored)
 
 
+_VERSION = re.compile("[1-9][0-9]{0,8}")
 _GET_VERSION = text("SELECT value FROM journal_meta WHERE name = 'schema_version'")
 _SET_VERSION = text("UPDATE journal_meta SET value = :version WHERE name = 'schema_version'")
 
@@ -316,6 +309,14 @@ _FINISH_2 = (
     (
         "CREATE INDEX calls_by_number_fee ON calls (account, base_url, signed_at)"
         " WHERE number_fee IS NOT NULL"
+    ),
+    (
+        "CREATE INDEX calls_to_forget ON calls (account, tenant, updated_at)"
+        " WHERE state IN ('declined', 'done', 'edited', 'refused') AND forgotten_at IS NULL"
+    ),
+    (
+        "CREATE INDEX calls_half_forgotten ON calls (account, tenant)"
+        " WHERE forgotten_at IS NOT NULL AND fingerprint != ''"
     ),
     "CREATE INDEX calls_by_opt_out ON calls (updated_at) WHERE opt_out IS NOT NULL",
     "CREATE INDEX calls_by_request_id ON calls (request_id)",

@@ -319,9 +319,14 @@ class JournalError(Exception):
 class JournalUnavailableError(JournalError):
     """The journal's database can't be reached, opened or written.
 
-    Nobody knows whether the operation was recorded: act as if it was not. If only the database's
-    answer was lost, the next run finds the row and continues from there.
+    The operation was not recorded, as far as anybody knows.
+
+    Attributes:
+        maybe_recorded: whether it may be on record all the same, since only the database's answer
+            was lost. The next run finds the row and continues from there.
     """
+
+    maybe_recorded = False
 
 
 class IllegalMoveError(JournalError):

@@ -27,12 +27,13 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    and_,
     func,
     literal_column,
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from langchain_oneshot_voice.call_states import UNSETTLED, CallState
+from langchain_oneshot_voice.call_states import ENDED, UNSETTLED, CallState
 from langchain_oneshot_voice.journal.records import AskedQuestion, CallRecord
 
 _MICRO = Decimal(1_000_000)
@@ -211,6 +212,14 @@ unsettled = _in_state(UNSETTLED)
 committed = _in_state({*UNSETTLED, "done"})
 """Whether a call may be what another one repeats."""
 
+to_forget = and_(_in_state({*ENDED, "refused"}), calls.c.forgotten_at.is_(None))
+"""Whether a call has ended and still says what was said, and to whom."""
+
+half_forgotten = and_(
+    calls.c.forgotten_at.is_not(None), calls.c.fingerprint != literal_column("''")
+)
+"""Whether a call is forgotten but for what a limit of the day needs."""
+
 
 def _index(name: str, *columns: ColumnElement[Any], where: ColumnElement[bool]) -> None:
     Index(name, *columns, sqlite_where=where, postgresql_where=where)
@@ -252,6 +261,8 @@ _index(
     where=calls.c.number_fee.is_not(None),
 )
 _index("calls_by_opt_out", calls.c.updated_at, where=calls.c.opt_out.is_not(None))
+_index("calls_to_forget", calls.c.account, calls.c.tenant, calls.c.updated_at, where=to_forget)
+_index("calls_half_forgotten", calls.c.account, calls.c.tenant, where=half_forgotten)
 Index("calls_by_spend", calls.c.account, calls.c.tenant, committed_at)
 Index("calls_by_request_id", calls.c.request_id)
 Index("calls_by_age", calls.c.created_at)

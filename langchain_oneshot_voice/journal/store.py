@@ -8,18 +8,18 @@ whose answer was lost. Everything else about a journal is the same code on both.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import platformdirs
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
+    DatabaseError,
     DBAPIError,
     InterfaceError,
     NoSuchModuleError,
@@ -28,20 +28,25 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.pool import NullPool
 
+from langchain_oneshot_voice import wording
+from langchain_oneshot_voice.journal.addresses import (
+    address,
+    address_fault,
+    file_of,
+    is_postgres,
+)
 from langchain_oneshot_voice.journal.migrations import migrate
 from langchain_oneshot_voice.journal.records import JournalUnavailableError
+from langchain_oneshot_voice.journal.sqlite_file import SQLiteFile
 
-ENVIRONMENT = "ONESHOT_VOICE_JOURNAL"
-MEMORY = "memory"
-
-_ADVICE = (
-    f"Set {ENVIRONMENT} or the journal argument to a path that can be written or to a database "
-    'URL, or pass journal="memory" to do without a record that outlives the process.'
-)
 _ABOUT_THE_DATABASE = (OperationalError, InterfaceError, ProgrammingError)
 _BUSY_SECONDS = 30.0
 _LOCK_KEY = 0x0E5407_0CE  # any constant: it only has to be the same in every process
-_SECRET_WORDS = ("password", "passfile", "sslpassword")
+_SHOWN_OPTIONS = {"host", "port", "dbname", "user"}
+"""Options of a PostgreSQL URL whose values are no secrets. Any other may be one."""
+
+_RECOGNISABLE = 4
+"""Characters of a secret that are too many to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +81,17 @@ class Store(Protocol):
     def begin(self, connection: Connection, *, writing: bool) -> Started:
         """Begin a transaction; a writing one excludes every other writer until it ends."""
 
+    def check(self, *, writing: bool) -> None:
+        """Raise if what is written would be found by nobody."""
+
+    def in_transaction(self, connection: Connection) -> bool:
+        """Tell whether a failure has left the transaction as it was."""
+
     def committed(self, connection: Connection, transaction_id: str | None) -> bool:
         """Tell, inside a later transaction, whether that one committed."""
 
-
-def address(where: str | Path | None, *, sandbox_port: int | None = None) -> str | Path:
-    """The journal that is meant: this one, else the environment's, else the default.
-
-    Args:
-        where: a path, a URL or `"memory"`, if the user gave one.
-        sandbox_port: where the service listens, if it is on this machine: its calls are no real
-            ones, and stay out of the user's own record.
-    """
-    return where or os.environ.get(ENVIRONMENT) or _default_path(sandbox_port)
+    def failed(self, error: Exception, *, doing: str = "use") -> JournalUnavailableError:
+        """Say why an operation failed, without a secret."""
 
 
 def locate(where: str | Path | None) -> Store:
@@ -98,51 +101,61 @@ def locate(where: str | Path | None) -> Store:
         JournalUnavailableError: it is no address that a journal can live at.
     """
     where = address(where)
-    if where == MEMORY:
-        return SQLiteStore(URL.create("sqlite", database=":memory:"))
-    if isinstance(where, Path) or "://" not in where:
-        return SQLiteStore(URL.create("sqlite", database=str(Path(where).expanduser().absolute())))
-    try:
-        url = make_url(where)
-    except (ArgumentError, ValueError):  # the latter for a port that is no number
-        # The text may hold a password in a place where nobody looks for one: leave it out.
-        raise JournalUnavailableError(f"The journal's URL can't be read. {_ADVICE}") from None
-    match url.drivername:
-        case "sqlite" | "sqlite+pysqlite":
-            return SQLiteStore(url)
-        case "postgresql" | "postgres" | "postgresql+psycopg":
-            return PostgresStore(url.set(drivername="postgresql+psycopg"))
-    raise JournalUnavailableError(
-        f"A journal lives in SQLite or in PostgreSQL (postgresql+psycopg), not {url.drivername}. "
-        f"{_ADVICE}"
-    )
+    fault = address_fault(where)
+    if fault is not None:
+        raise JournalUnavailableError(fault)
+    if is_postgres(where):
+        return PostgresStore(_read_url(str(where)).set(drivername="postgresql+psycopg"))
+    path = file_of(where)
+    url = _read_url(where) if isinstance(where, str) and "://" in where else URL.create("sqlite")
+    return SQLiteStore(url.set(database=":memory:" if path is None else str(path)))
 
 
 def display(url: URL) -> str:
-    """Write a URL without the passwords in it."""
-    masked = {word: "***" for word in _SECRET_WORDS if word in url.query}
-    return url.update_query_dict(masked).render_as_string(hide_password=True)
+    """Write a URL without its options and without the password in it."""
+    host = url.host or url.query.get("host")
+    shown = url.set(query={}, host=host if isinstance(host, str) else None)
+    return shown.render_as_string(hide_password=True)
 
 
-def unavailable(url: URL, error: Exception, *, doing: str = "use") -> JournalUnavailableError:
-    """Say what was tried, why it failed and what to set, and none of the rows involved."""
+def unavailable(
+    url: URL, error: Exception, *, doing: str = "use", secrets: Sequence[str] = ()
+) -> JournalUnavailableError:
+    """Say what was tried, why it failed and what to do, and none of the rows involved.
+
+    Raise it outside of the `except` block: an error that is its context holds, in the frames of
+    its traceback, what the connection was made with.
+    """
     cause: BaseException = error
     if isinstance(error, DBAPIError) and error.orig is not None:
         cause = error.orig
     why = type(cause).__name__
+    sqlite_error = str(getattr(cause, "sqlite_errorname", ""))
     # What a database says of a row that it doesn't like quotes the row: show the name alone.
-    if not isinstance(error, DBAPIError) or isinstance(error, _ABOUT_THE_DATABASE):
-        why = f"{why}: {' '.join(str(cause).split())}"
-    if url.password:
-        why = why.replace(str(url.password), "***")
-    return JournalUnavailableError(
-        f"Can't {doing} the call journal at {display(url)} ({why}). {_ADVICE}"
+    about_the_database = isinstance(error, _ABOUT_THE_DATABASE) or type(error) is DatabaseError
+    if not isinstance(error, DBAPIError) or about_the_database:
+        said = " ".join(str(cause).split())
+        why = why if _shows_part(said, secrets) else f"{why}: {said}"
+    failed = wording.journal_failed(
+        doing, display(url), why, sqlite_error=sqlite_error, busy=_BUSY_SECONDS
     )
+    return JournalUnavailableError(failed)
 
 
-def _default_path(sandbox_port: int | None) -> Path:
-    name = "calls" if sandbox_port is None else f"sandbox-127.0.0.1-{sandbox_port}"
-    return Path(platformdirs.user_data_dir("langchain-oneshot-voice")) / f"{name}.sqlite"
+def _read_url(where: str) -> URL:
+    try:
+        return make_url(where)
+    except (ArgumentError, ValueError):  # the latter for a port that is no number
+        pass
+    raise JournalUnavailableError(wording.journal_url_unreadable())
+
+
+def _shows_part(said: str, secrets: Sequence[str]) -> bool:
+    return any(
+        secret[i : i + _RECOGNISABLE] in said
+        for secret in secrets
+        for i in range(max(1, len(secret) - _RECOGNISABLE + 1))
+    )
 
 
 class SQLiteStore:
@@ -151,7 +164,8 @@ class SQLiteStore:
     def __init__(self, url: URL) -> None:
         self.url = url
         self.clock_offset = 0.0
-        self._in_memory = url.database in (None, "", ":memory:")
+        in_memory = url.database in (None, "", ":memory:")
+        self._file = None if in_memory else SQLiteFile(Path(str(url.database)))
         # The journal keeps one connection in one thread for as long as it lives: no pool.
         self.engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
         event.listen(self.engine, "connect", self._configure)
@@ -159,37 +173,67 @@ class SQLiteStore:
     def connect(self) -> Connection:
         """Open the file, creating it for its owner's eyes only."""
         try:
-            if not self._in_memory:
-                self._create_file(Path(str(self.url.database)))
-            return _open(self, self.engine)
+            if self._file is not None:
+                self._file.make()
+            connection = _open(self, self.engine)
         except (OSError, DBAPIError) as error:
-            raise unavailable(self.url, error, doing="open") from None
+            failure = self.failed(error, doing="open")
+        else:
+            if self._file is not None:
+                self._file.opened()
+            return connection
+        raise failure
 
     def begin(self, connection: Connection, *, writing: bool) -> Started:
         """Begin at once as the one writer, or as one of many readers."""
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        self.check(writing=writing)
         return Started(now=time.time() + self.clock_offset)
+
+    def check(self, *, writing: bool) -> None:
+        """Require the file that was opened to be where it was."""
+        if self._file is not None:
+            self._file.check(writing=writing)
+
+    def in_transaction(self, connection: Connection) -> bool:
+        """Ask SQLite, which ends a transaction by itself when a disk fails."""
+        driver: Any = connection.connection.driver_connection
+        return bool(driver.in_transaction)
 
     def committed(self, connection: Connection, transaction_id: str | None) -> bool:
         """Answer no: a commit in a file of this machine either returns or fails."""
         del connection, transaction_id
         return False
 
-    @staticmethod
-    def _create_file(path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite gives its -wal and -shm files the mode of the file itself.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    def failed(self, error: Exception, *, doing: str = "use") -> JournalUnavailableError:
+        """Say why an operation failed."""
+        return unavailable(self.url, error, doing=doing)
 
     @staticmethod
     def _configure(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # transactions begin where `begin` says, nowhere else
-        connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves the file
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA fullfsync = ON")  # on macOS a plain fsync stops at the drive
-        _write_ahead(connection)
+        try:
+            connection.isolation_level = None  # transactions begin where `begin` says
+            connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
+            _require_a_journal(connection)
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves the file
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA fullfsync = ON")  # on macOS a plain fsync stops at the drive
+            _write_ahead(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _require_a_journal(connection: sqlite3.Connection) -> None:
+    """Refuse another program's database, before anything in it is changed."""
+    tables = {name for (name,) in connection.execute(_TABLES)}
+    if tables and "journal_meta" not in tables:
+        [(_, _, path)] = connection.execute("PRAGMA database_list").fetchall()
+        raise JournalUnavailableError(wording.journal_not_ours(path))
+
+
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
@@ -210,15 +254,20 @@ class PostgresStore:
     """A database that workers on any number of machines share."""
 
     def __init__(self, url: URL) -> None:
-        self.url = url
+        hidden = {k: v for k, v in url.query.items() if k not in _SHOWN_OPTIONS}
+        if url.password is not None:
+            hidden["password"] = str(url.password)
+            url = url.set(password="")
+        # A URL is shown by whatever holds it: this one has no secret in it.
+        self.url = url.difference_update_query(hidden)
         self.clock_offset = 0.0
+        self._secrets = [str(value) for value in hidden.values() if value]
         try:
-            self.engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+            self.engine = create_engine(
+                self.url, poolclass=NullPool, hide_parameters=True, connect_args=hidden
+            )
         except (ImportError, NoSuchModuleError) as error:
-            raise JournalUnavailableError(
-                "A journal in PostgreSQL needs psycopg 3: "
-                "pip install 'langchain-oneshot-voice[postgres]'."
-            ) from error
+            raise JournalUnavailableError(wording.journal_needs_psycopg()) from error
         event.listen(self.engine, "connect", self._configure)
 
     def connect(self) -> Connection:
@@ -226,7 +275,8 @@ class PostgresStore:
         try:
             return _open(self, self.engine)
         except DBAPIError as error:
-            raise unavailable(self.url, error, doing="open") from None
+            failure = self.failed(error, doing="open")
+        raise failure
 
     def begin(self, connection: Connection, *, writing: bool) -> Started:
         """Begin; a writer waits for its turn first, so that it sees all that came before it."""
@@ -234,6 +284,18 @@ class PostgresStore:
             return Started(now=connection.execute(_CLOCK).scalar_one() + self.clock_offset)
         now, transaction_id = connection.execute(_LOCK, {"key": _LOCK_KEY}).one()
         return Started(now=now + self.clock_offset, transaction_id=transaction_id)
+
+    def check(self, *, writing: bool) -> None:
+        """Do nothing: who has a connection has the database."""
+
+    def in_transaction(self, connection: Connection) -> bool:
+        """Answer yes: a failure ends a savepoint, and only a lost connection ends more."""
+        del connection
+        return True
+
+    def failed(self, error: Exception, *, doing: str = "use") -> JournalUnavailableError:
+        """Say why an operation failed, without what the connection was made with."""
+        return unavailable(self.url, error, doing=doing, secrets=self._secrets)
 
     def committed(self, connection: Connection, transaction_id: str | None) -> bool:
         """Ask the server. Holding the lock means that the earlier transaction has ended."""

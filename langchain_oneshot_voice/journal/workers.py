@@ -61,6 +61,7 @@ class Worker:
         self._dead_after = dead_after
         self._known = False
         self._tried_at = float("-inf")
+        self._warned = ""
 
     def due_in(self) -> float | None:
         """Return the seconds until the next heartbeat; `None` while there is no reason for one."""
@@ -83,8 +84,9 @@ class Worker:
         error = written.exception()
         if error is None:
             self.unreleased.difference_update(written.result())
-        else:
+        elif str(error) != self._warned:  # once, not each second for as long as it lasts
             log.warning("the heartbeat was not written: %s", error)
+        self._warned = str(error or "")
 
     def beat(self, connection: Connection, now: float) -> None:
         """Record that the worker is alive."""

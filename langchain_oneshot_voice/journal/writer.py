@@ -22,8 +22,9 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.journal.records import JournalUnavailableError
-from langchain_oneshot_voice.journal.store import Store, display, unavailable
+from langchain_oneshot_voice.journal.store import Store, display
 
 T = TypeVar("T")
 Operation = Callable[[Connection, float], T]
@@ -68,12 +69,16 @@ class _CommitUnanswered(Exception):  # noqa: N818 - not a fault yet: the databas
         self.outcomes = outcomes
 
 
+class _BatchUndone(Exception):  # noqa: N818 - not a fault of the others
+    """One operation failed in such a way that the database undid the whole transaction."""
+
+
 class JournalWriter:
     """The queue and its thread, which starts with the first operation."""
 
-    def __init__(self, store: Store, upkeep: Upkeep) -> None:
+    def __init__(self, store: Store, *upkeeps: Upkeep) -> None:
         self._store = store
-        self._upkeep = upkeep
+        self._upkeeps = upkeeps
         self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -108,9 +113,7 @@ class JournalWriter:
             item.future.add_done_callback(then)
         with self._lock:
             if self._stopped is not None:
-                raise JournalUnavailableError(
-                    f"The call journal at {display(self._store.url)} is closed."
-                )
+                raise JournalUnavailableError(wording.journal_closed(display(self._store.url)))
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="oneshot-voice-journal", daemon=True
@@ -141,21 +144,24 @@ class JournalWriter:
     def _run(self) -> None:
         running = True
         while running:
-            batch, running = self._gather(self._upkeep.due_in())
+            batch, running = self._gather()
             # A future that was cancelled while it waited is dropped here.
             batch = [item for item in batch if item.future.set_running_or_notify_cancel()]
             if batch:
                 self._answer(batch)
-            if self._upkeep.due_in() == 0:
-                item = _Queued(self._upkeep.keep, writing=True)
-                item.future.add_done_callback(self._upkeep.kept)
-                self._answer([item])
+            for upkeep in self._upkeeps:
+                if upkeep.due_in() == 0:
+                    item = _Queued(upkeep.keep, writing=True)
+                    item.future.add_done_callback(upkeep.kept)
+                    self._answer([item])
         self._disconnect()
         if self._stopped is not None:
             self._stopped.set_result(None)
 
-    def _gather(self, seconds: float | None) -> tuple[list[_Queued], bool]:
-        """Wait for operations, no longer than so many seconds; whether there may be more."""
+    def _gather(self) -> tuple[list[_Queued], bool]:
+        """Wait for operations, until something else is due; whether there may be more."""
+        due = (upkeep.due_in() for upkeep in self._upkeeps)
+        seconds = min((wait for wait in due if wait is not None), default=None)
         batch: list[_Queued] = []
         try:
             item = self._queue.get(timeout=seconds)
@@ -189,10 +195,20 @@ class JournalWriter:
                 if not error.connection_invalidated:
                     raise
                 return self._transaction(batch)
+        except _BatchUndone:
+            return [self._alone(item) for item in batch]
         except DBAPIError as error:
-            raise unavailable(self._store.url, error) from None
+            failure = self._store.failed(error)
         except _CommitUnanswered as unanswered:
-            raise unavailable(self._store.url, unanswered, doing="commit to") from None
+            failure = self._store.failed(unanswered, doing="commit to")
+            failure.maybe_recorded = True
+        raise failure
+
+    def _alone(self, item: _Queued) -> _Outcome:
+        try:
+            return self._commit_together([item])[0]
+        except Exception as error:  # noqa: BLE001 - it is the waiter's
+            return _Outcome(error=error)
 
     def _transaction(
         self, batch: Sequence[_Queued], *, after: _CommitUnanswered | None = None
@@ -214,10 +230,20 @@ class JournalWriter:
                 if writing and error.connection_invalidated:
                     raise _CommitUnanswered(started.transaction_id, outcomes) from error
                 raise
+            if writing:
+                self._require_kept()
         except BaseException:
             self._recover()
             raise
         return outcomes
+
+    def _require_kept(self) -> None:
+        """Answer nobody whose commit went into a file that was taken away meanwhile."""
+        try:
+            self._store.check(writing=False)
+        except JournalUnavailableError as lost:
+            lost.maybe_recorded = True  # whoever took the file away may put it back
+            raise
 
     def _try(self, operation: Operation[Any], connection: Connection, now: float) -> _Outcome:
         try:
@@ -226,7 +252,9 @@ class JournalWriter:
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise
-            return _Outcome(error=unavailable(self._store.url, error))
+            if not self._store.in_transaction(connection):
+                raise _BatchUndone from error
+            return _Outcome(error=self._store.failed(error))
         except Exception as error:  # noqa: BLE001 - it is the waiter's, and undid itself alone
             return _Outcome(error=error)
 

@@ -4,6 +4,7 @@
     refusals.py      why a call was not made, or why nobody can know yet
     service.py       what the service's answers and payment terms amount to
     policy.py        what the application's policy has against a call
+    journal.py       what is wrong with the journal's address, database or file
     program.py       what is wrong with the program: credential, address, policy, packages
     results.py       what became of a call: the verdict and the whole text
     spelling.py      how all of them spell amounts, times and numbers
@@ -19,6 +20,22 @@ from langchain_oneshot_voice.wording.instructions import (
     TOOL_DESCRIPTION,
     call_record,
     describe_problems,
+)
+from langchain_oneshot_voice.wording.journal import (
+    JOURNAL_ADVICE,
+    FileFault,
+    journal_address_unusable,
+    journal_closed,
+    journal_failed,
+    journal_file_fault,
+    journal_meta_not_ours,
+    journal_needs_psycopg,
+    journal_not_ours,
+    journal_path_unusable,
+    journal_scheme_unknown,
+    journal_too_new,
+    journal_url_unreadable,
+    journal_version_unreadable,
 )
 from langchain_oneshot_voice.wording.policy import (
     DISCLOSURE,
@@ -72,6 +89,7 @@ from langchain_oneshot_voice.wording.refusals import (
     calls_stopped,
     daily_cost_limit_reached,
     fate_unknown,
+    fate_unrecorded,
     held_elsewhere,
     journal_unavailable,
     key_reused,
@@ -121,8 +139,10 @@ __all__ = [
     "DISCLOSURE",
     "EXTRACTION_FORM",
     "EXTRACTION_INSTRUCTIONS",
+    "JOURNAL_ADVICE",
     "TOOL_DESCRIPTION",
     "Conflict",
+    "FileFault",
     "NumberFault",
     "SettingFault",
     "TermsFault",
@@ -154,13 +174,26 @@ __all__ = [
     "exceeds_caller_budget",
     "extraction_model_failed",
     "fate_unknown",
+    "fate_unrecorded",
     "frame_needs_pandas",
     "held_by_account",
     "held_elsewhere",
     "http_not_set_up",
     "http_package_missing",
     "http_package_unknown",
+    "journal_address_unusable",
+    "journal_closed",
+    "journal_failed",
+    "journal_file_fault",
+    "journal_meta_not_ours",
+    "journal_needs_psycopg",
+    "journal_not_ours",
+    "journal_path_unusable",
+    "journal_scheme_unknown",
+    "journal_too_new",
     "journal_unavailable",
+    "journal_url_unreadable",
+    "journal_version_unreadable",
     "key_reused",
     "lease_too_short",
     "list_unchanged",

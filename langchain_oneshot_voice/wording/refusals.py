@@ -105,14 +105,32 @@ def held_elsewhere(request_id: str | None) -> CallUnknownError:
     )
 
 
+_LOOK_UP = (
+    "Do not place this call again, in these or other words; tell the user. Asking again under the"
+    " same call key looks up the first call and pays nothing new."
+)
+
+
 def fate_unknown(request_id: str | None) -> CallUnknownError:
     """The payment was sent, or was about to be, and no answer says what happened to it."""
     return CallUnknownError(
         "The call was paid for, or was about to be, and the service's answer was lost: the phone"
         " may have rung.",
-        advice="Do not place this call again, in these or other words; tell the user. Asking again"
-        " under the same call key looks up the first call and pays nothing new.",
+        advice=_LOOK_UP,
         request_id=request_id,
+    )
+
+
+def fate_unrecorded(trouble: object) -> CallUnknownError:
+    """The payment was signed, and the record of it can't be read or written any more.
+
+    Args:
+        trouble: the journal's error.
+    """
+    return CallUnknownError(
+        "The payment for the call was signed, and then the journal, which records every call,"
+        f" could not be used: {_sentence(str(trouble))} The phone may have rung.",
+        advice=_LOOK_UP,
     )
 
 

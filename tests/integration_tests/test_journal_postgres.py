@@ -26,6 +26,7 @@ from test_journal_forgetting import *  # noqa: F403 - likewise
 from test_journal_guards import *  # noqa: F403 - likewise
 from test_journal_migrations import *  # noqa: F403 - likewise
 from test_journal_questions import *  # noqa: F403 - likewise
+from test_journal_retention import *  # noqa: F403 - likewise
 from test_journal_workers import *  # noqa: F403 - likewise
 from test_journal_writing import *  # noqa: F403 - likewise
 

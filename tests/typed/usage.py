@@ -170,6 +170,7 @@ def tools(folder: Path) -> list[VoiceCallTool]:
         VoiceCallTool(private_key=KEY, outcome_schema=Booking, outcome_model=None),
         VoiceCallTool(private_key=KEY, outcome_schema=Booking.model_json_schema()),
         VoiceCallTool(credential=WalletKey(SecretStr(KEY)), timing=Timing(lease=30)),
+        VoiceCallTool(private_key=KEY, retention=timedelta(days=30)),
         VoiceCallTool(credential=AccessToken(TOKEN)),
         VoiceCallTool(credential=who_pays, policy=limits_of),
         VoiceCallTool(

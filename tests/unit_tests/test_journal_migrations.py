@@ -366,7 +366,7 @@ async def test_a_later_step_works_on_old_and_new_journals(
     steps: tuple[Callable[[Connection], None], ...] = (*migrations.MIGRATIONS, add_column)
     monkeypatch.setattr(migrations, "MIGRATIONS", steps)
     journals = await asyncio.gather(*[opened(journal_url) for _ in range(8)])
-    assert [await journal._read(stored_version) for journal in journals] == ["3"] * 8
+    assert [await journal._read(stored_version) for journal in journals] == [str(len(steps))] * 8
     assert (await claim(journals[0], new("new", BOB))).kind == "mine"
     await asyncio.gather(*[journal.aclose() for journal in journals])
 
@@ -378,11 +378,36 @@ async def test_a_newer_schema_is_refused(journal_url: str) -> None:
     await is_refused(journal_url, "schema version 99")
 
 
-async def test_a_version_that_is_no_number_is_named(journal_url: str) -> None:
-    """The error says what was found."""
+@pytest.mark.parametrize(
+    "stored", ["two", "abc", "", "-1", "0", "1.5", "1_0", " 2", "٢", "1e3", "9" * 5000]
+)
+async def test_a_version_that_is_none_is_named(journal_url: str, stored: str) -> None:
+    """The error says what was found, in bounds, and no step is taken."""
     await (await opened(journal_url)).aclose()
-    run(journal_url, "UPDATE journal_meta SET value = 'two' WHERE name = 'schema_version'")
-    await is_refused(journal_url, "'two', which is not a number")
+    rows = ({"stored": stored},)
+    update = "UPDATE journal_meta SET value = :stored WHERE name = 'schema_version'"
+    run(journal_url, update, rows=rows)
+    before = layout(journal_url)
+    journal = CallJournal(journal_url)
+    with pytest.raises(JournalUnavailableError, match="not a number from 1 up") as refused:
+        await journal.read("k")
+    await journal.aclose()
+    assert repr(stored[:40])[:-1] in str(refused.value)
+    assert len(str(refused.value)) < 300
+    assert layout(journal_url) == before
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"), [(None, "'None', which"), ("999999999", "99 and this")]
+)
+async def test_a_version_of_nobody_is_refused(
+    journal_url: str, stored: str | None, said: str
+) -> None:
+    """It is nothing at all, or one that may come in a thousand years."""
+    run(journal_url, "CREATE TABLE journal_meta (name TEXT, value TEXT)")
+    insert = "INSERT INTO journal_meta VALUES ('schema_version', :stored)"
+    run(journal_url, insert, rows=({"stored": stored},))
+    await is_refused(journal_url, said)
 
 
 async def test_meta_data_of_someone_else_is_refused(journal_url: str) -> None:

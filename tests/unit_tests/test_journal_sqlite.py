@@ -12,8 +12,8 @@ from sqlalchemy.pool import NullPool
 from test_journal import bring, claim, known, new
 
 from langchain_oneshot_voice.journal import CallJournal, JournalUnavailableError
+from langchain_oneshot_voice.journal.addresses import ENVIRONMENT
 from langchain_oneshot_voice.journal.schema import workers
-from langchain_oneshot_voice.journal.store import ENVIRONMENT
 
 
 def mode(path: Path) -> str:
@@ -101,16 +101,15 @@ async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
 
 async def test_tables_of_someone_else_are_left_alone(tmp_path: Path) -> None:
-    """A database that has a table `calls` of its own is refused, not adopted."""
+    """A file that is another program's is refused, not adopted, and is left as it is."""
     path = tmp_path / "app.sqlite"
-    engine = create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        connection.execute(text("CREATE TABLE calls (id INTEGER)"))
-    engine.dispose()
+    await failing(path, "CREATE TABLE bookmarks (id INTEGER)")
+    before = await asyncio.to_thread(path.read_bytes)
     journal = CallJournal(path)
-    with pytest.raises(JournalUnavailableError, match="already exists"):
+    with pytest.raises(JournalUnavailableError, match=r"app\.sqlite is the database of another"):
         await journal.read("k")
     await journal.aclose()
+    assert await asyncio.to_thread(path.read_bytes) == before
 
 
 @pytest.mark.parametrize("url", ["mysql://u:hunter2@h/d", "postgresql+asyncpg://u:hunter2@h/d"])

@@ -19,7 +19,7 @@ import langchain_oneshot_voice
 from langchain_oneshot_voice import VoiceCallError, errors, wording
 
 PACKAGE = Path(langchain_oneshot_voice.__file__).parent
-PARTS = ("instructions", "policy", "program", "refusals", "results", "service")
+PARTS = ("instructions", "journal", "policy", "program", "refusals", "results", "service")
 KINDS = {"VoiceCallError", *(kind.__name__ for kind in VoiceCallError.__subclasses__())}
 
 NO_WORDS_OF_THEIR_OWN = sorted(
@@ -96,6 +96,7 @@ def test_every_function_of_every_part_is_public() -> None:
 @pytest.mark.parametrize(
     ("function", "cases"),
     [
+        ("journal_file_fault", wording.FileFault),
         ("terms_fault", wording.TermsFault),
         ("number_fault", wording.NumberFault),
         ("setting_fault", wording.SettingFault),

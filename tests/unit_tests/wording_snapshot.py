@@ -30,7 +30,14 @@ from langchain_oneshot_voice.schemas import (
     VoiceCallQuote,
     VoiceCallResult,
 )
-from langchain_oneshot_voice.wording import instructions, policy, program, refusals, service
+from langchain_oneshot_voice.wording import (
+    instructions,
+    journal,
+    policy,
+    program,
+    refusals,
+    service,
+)
 
 P = ParamSpec("P")
 
@@ -237,6 +244,35 @@ def payment_texts() -> Iterator[Entry]:
         yield case(missing, service.quote_unreadable, missing)
 
 
+def journal_texts() -> Iterator[Entry]:
+    """The journal's address, database or file, alone and as a model is told of it."""
+    path = "/var/lib/shop/calls.sqlite"
+    yield Entry("JOURNAL_ADVICE", "", journal.JOURNAL_ADVICE)
+    yield case("", journal.journal_url_unreadable)
+    yield case("", journal.journal_scheme_unknown, "mysql")
+    yield case("", journal.journal_needs_psycopg)
+    for why in ("folder", "no_file", "read_only"):
+        yield case(why, journal.journal_path_unusable, path, why)
+    yield case("", journal.journal_address_unusable, journal.journal_needs_psycopg())
+    where = f"sqlite:///{path}"
+    for code in journal._DATABASE_FAULTS:
+        why = "OperationalError: as SQLite says it"
+        yield case(code, journal.journal_failed, "use", where, why, sqlite_error=code, busy=30.0)
+    url, why = "postgresql+psycopg://worker:***@db.internal/calls", "OperationalError: timed out"
+    yield case("", journal.journal_failed, "open", url, why)
+    for fault in get_args(journal.FileFault):
+        yield case(fault, journal.journal_file_fault, fault, path)
+    yield case("", journal.journal_closed, where)
+    yield case("", journal.journal_not_ours, path)
+    yield case("", journal.journal_meta_not_ours)
+    yield case("", journal.journal_version_unreadable, "two")
+    yield case("long", journal.journal_version_unreadable, "9" * 5000)
+    yield case("", journal.journal_too_new, 9, 2)
+    trouble = journal.journal_file_fault("gone", path)
+    yield case("", refusals.journal_unavailable, trouble)
+    yield case("", refusals.fate_unrecorded, trouble)
+
+
 def program_texts() -> Iterator[Entry]:
     """The program has to be corrected."""
     yield case("", program.no_credential)
@@ -255,8 +291,6 @@ def program_texts() -> Iterator[Entry]:
     yield case("", program.base_url_unreadable, "https://win.oneshotagent.com")
     yield case("", program.base_url_too_long)
     yield case("", program.base_url_unencrypted, "calls.example.com")
-    trouble = "Can't open the call journal at /var/calls.sqlite (disk full). Set another path."
-    yield case("", refusals.journal_unavailable, trouble)
     for fault in get_args(program.SettingFault):
         given = {"country": "Narnia", "prefix": "415", "time_zone": "Mars/Olympus"}.get(fault, "")
         yield case(fault, program.setting_fault, fault, given=given)
@@ -403,6 +437,7 @@ SUBJECTS: dict[str, Callable[[], Iterator[Entry]]] = {
     "Answers of the service": service_texts,
     "Payment terms": payment_texts,
     "The program": program_texts,
+    "The journal": journal_texts,
     "Verdicts of a result": verdicts,
     "Whole texts of results": result_texts,
     "Filling a schema": extraction_texts,

@@ -1,0 +1,132 @@
+"""What a caller is set to: checked when it is made, and frozen from then on."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableConfig, ensure_config
+
+from langchain_oneshot_voice import wording
+from langchain_oneshot_voice.approval import Approval
+from langchain_oneshot_voice.arguments import is_seconds, require_known
+from langchain_oneshot_voice.extraction import OutcomeSchema, check_schema
+from langchain_oneshot_voice.journal import CallJournal, check_address
+from langchain_oneshot_voice.oneshot.environment import PRODUCTION_URL, Environment
+from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, WalletKey
+from langchain_oneshot_voice.policy import CallPolicy
+from langchain_oneshot_voice.progress import OnProgress
+from langchain_oneshot_voice.timing import USUAL, Timing
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CallerSettings:
+    """The settings of a `VoiceCaller`, which alone holds them."""
+
+    credential: Credential | Callable[[RunnableConfig], Credential]
+    """Who pays; or a function of the run's config, for a server with many users."""
+    _: KW_ONLY
+    base_url: str | None = None
+    """The service, https or a loopback address; `ONESHOT_BASE_URL`, else production."""
+    policy: CallPolicy | Callable[[RunnableConfig], CallPolicy] = field(default_factory=CallPolicy)
+    """Limits on calls; or a function of the run's config that gives them."""
+    approval: Approval = "never"
+    """Who is asked before a call is paid for: `"never"`, `"interrupt"` or a function."""
+    journal: str | Path | CallJournal | None = None
+    """A SQLAlchemy URL, a path, `"memory"` or a `CallJournal`; by default what
+    `ONESHOT_VOICE_JOURNAL` names, else a SQLite file in the user's data directory, where a service
+    on this machine, such as a sandbox, has a file of its own."""
+    on_progress: OnProgress | None = None
+    """Told of each step of each call, as a `CallProgress`."""
+    max_wait: float | None = None
+    """Seconds to wait for an outcome before an in-progress result is handed back; by default the
+    longest that the call may take, and two minutes."""
+    outcome_schema: OutcomeSchema | None = None
+    """A pydantic model or JSON schema to fill from each call."""
+    outcome_model: BaseChatModel | None = None
+    """The chat model that fills it; without one, the service's notes do."""
+    timing: Timing = USUAL
+    """How long to wait for what."""
+    retention: timedelta | None = None
+    """How long after its end a call's words and numbers are kept, of this account and tenant; by
+    default until somebody forgets them."""
+    environment: Environment = field(init=False)
+    """Where the service is."""
+
+    def __new__(cls, *_settings: object, **named: object) -> Self:
+        """Refuse arguments that are not known, and say which one may have been meant."""
+        require_known(cls.__name__, named, [f.name for f in fields(cls) if f.init])
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        """Check every setting, without opening anything."""
+        base_url = self.base_url or os.environ.get("ONESHOT_BASE_URL")
+        object.__setattr__(self, "base_url", base_url)
+        object.__setattr__(self, "environment", Environment.at(base_url or PRODUCTION_URL))
+        self._check()
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        """It is frozen, and its journal is the record of every copy."""
+        return self
+
+    def whose(self, config: RunnableConfig | None) -> tuple[Credential, CallPolicy]:
+        """Who pays, and within which limits, in a run of this config."""
+        credential, policy = self.credential, self.policy
+        if callable(credential):
+            credential = credential(ensure_config(config))
+            if not isinstance(credential, WalletKey | AccessToken):
+                raise wording.setting_unusable("credential", "a WalletKey or an AccessToken")
+        if not isinstance(policy, CallPolicy):
+            policy = policy(ensure_config(config))
+            if not isinstance(policy, CallPolicy):
+                raise wording.setting_unusable("policy", "a CallPolicy")
+        return credential, policy
+
+    @property
+    def region(self) -> str | None:
+        """Where national numbers are from, if that is the same for everybody."""
+        return self.policy.default_region if isinstance(self.policy, CallPolicy) else None
+
+    @property
+    def sandbox_port(self) -> int | None:
+        """Where the service listens on this machine, if it does: its calls are no real ones."""
+        return self.environment.port if self.environment.is_loopback else None
+
+    def _check(self) -> None:
+        credential, policy, approval = self.credential, self.policy, self.approval
+        if not isinstance(credential, WalletKey | AccessToken) and not callable(credential):
+            raise wording.setting_unusable(
+                "credential", "a WalletKey, an AccessToken, or a function of the run's config"
+            )
+        if not isinstance(policy, CallPolicy) and not callable(policy):
+            raise wording.setting_unusable(
+                "policy", "a CallPolicy, or a function of the run's config"
+            )
+        if approval not in ("never", "interrupt") and not callable(approval):
+            raise wording.setting_unusable("approval", '"never", "interrupt", or a function')
+        if approval == "interrupt" and importlib.util.find_spec("langgraph") is None:
+            raise wording.approval_needs_langgraph()
+        if self.on_progress is not None and not callable(self.on_progress):
+            raise wording.setting_unusable("on_progress", "a function")
+        if self.max_wait is not None and not is_seconds(self.max_wait):
+            raise wording.setting_unusable("max_wait", "a number of seconds above zero")
+        if not isinstance(self.journal, str | Path | CallJournal | None):
+            raise wording.setting_unusable("journal", "a URL, a path, or a CallJournal")
+        if not isinstance(self.journal, CallJournal):
+            check_address(self.journal, sandbox_port=self.sandbox_port)
+        if self.retention is not None and not _is_span(self.retention):
+            raise wording.setting_unusable("retention", "a timedelta that is not negative")
+        if not isinstance(self.timing, Timing):
+            raise wording.setting_unusable("timing", "a Timing")
+        if self.outcome_schema is not None:
+            check_schema(self.outcome_schema)
+
+
+def _is_span(value: object) -> bool:
+    return isinstance(value, timedelta) and value >= timedelta(0)
