@@ -148,6 +148,20 @@ async def test_a_file_that_goes_while_something_is_written_is_noticed_before_the
     assert lost.value.maybe_recorded
 
 
+async def test_a_lost_file_is_logged_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Not with each heartbeat for as long as the process runs."""
+    journal = CallJournal(path, heartbeat=0.01)
+    await bring(journal, new("k"), "signed")
+    delete(path)
+    async with asyncio.timeout(20):
+        tried = set[float]()
+        while len(tried) < 5:
+            tried.add(journal._worker._tried_at)
+            await asyncio.sleep(0.005)
+    assert caplog.text.count("the heartbeat was not written") == 1
+    await journal.aclose()
+
+
 async def test_the_same_file_can_be_put_back(journal: CallJournal, path: Path) -> None:
     """The journal goes on where it was, without a restart."""
     move(path)
