@@ -24,6 +24,9 @@ _Identity = tuple[int, int] | None
 
 _MAKING = threading.Lock()
 
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=lambda: globals().update(_MAKING=threading.Lock()))
+
 
 class SQLiteFile:
     """One file, from the first time that it is opened.
@@ -56,11 +59,10 @@ class SQLiteFile:
         with _MAKING, suppress(FileExistsError):
             # SQLite gives its -wal and -shm files the mode of the file itself.
             os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        found = os.stat(target)  # noqa: PTH116 - beside the others
-        if not stat.S_ISREG(found.st_mode):
-            kind = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL
+        mode = Path(target).stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
             raise OSError(kind, os.strerror(kind), str(self.path))
-        self._first = found.st_dev, found.st_ino
 
     def opened(self) -> None:
         """Note what is to stay as it is from now on.
@@ -68,6 +70,11 @@ class SQLiteFile:
         Raises:
             JournalUnavailableError: the file was taken away meanwhile.
         """
+        if self._first is None:
+            # Not before: to open a file of a container's image makes another one of it.
+            self._first = _identity(self.path)
+        if self._first is None:
+            raise _lost("gone", self.path)
         self.check(writing=False)
         target = os.path.realpath(self.path)
         self._beside = {target + end: _identity(target + end) for end in ("-wal", "-shm")}
@@ -84,6 +91,8 @@ class SQLiteFile:
         Raises:
             JournalUnavailableError: it was deleted, moved, replaced, or made read-only.
         """
+        if self._first is None:
+            return
         found = _identity(self.path)
         if found != self._first:
             raise _lost("replaced" if found else "gone", self.path)

@@ -179,9 +179,7 @@ class SQLiteStore:
         except (OSError, DBAPIError) as error:
             failure = self.failed(error, doing="open")
         else:
-            if self._file is not None:
-                self._file.opened()
-            return connection
+            return self._watched(connection)
         raise failure
 
     def begin(self, connection: Connection, *, writing: bool) -> Started:
@@ -189,6 +187,15 @@ class SQLiteStore:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
         self.check(writing=writing)
         return Started(now=time.time() + self.clock_offset)
+
+    def _watched(self, connection: Connection) -> Connection:
+        if self._file is not None:
+            try:
+                self._file.opened()
+            except JournalUnavailableError:
+                connection.close()
+                raise
+        return connection
 
     def check(self, *, writing: bool) -> None:
         """Require the file that was opened to be where it was."""

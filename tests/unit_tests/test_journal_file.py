@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 from test_journal import ALICE, BOB, bring, claim, known, new, quoted, sign, step
 
 from langchain_oneshot_voice.journal import (
@@ -148,6 +148,20 @@ async def test_a_file_that_goes_while_something_is_written_is_noticed_before_the
     assert lost.value.maybe_recorded
 
 
+async def test_a_lost_file_is_logged_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Not with each heartbeat for as long as the process runs."""
+    journal = CallJournal(path, heartbeat=0.01)
+    await bring(journal, new("k"), "signed")
+    delete(path)
+    async with asyncio.timeout(20):
+        tried = set[float]()
+        while len(tried) < 5:
+            tried.add(journal._worker._tried_at)
+            await asyncio.sleep(0.005)
+    assert caplog.text.count("the heartbeat was not written") == 1
+    await journal.aclose()
+
+
 async def test_the_same_file_can_be_put_back(journal: CallJournal, path: Path) -> None:
     """The journal goes on where it was, without a restart."""
     move(path)
@@ -168,6 +182,16 @@ async def test_another_file_is_refused_by_a_connection_that_is_made_anew(
     for _again in range(2):
         with pytest.raises(JournalUnavailableError, match="not the one that this process opened"):
             await claim(journal, new("k"))
+
+
+async def test_a_file_that_goes_while_it_is_opened_is_noticed(path: Path) -> None:
+    """Before anything is written to it; nothing was signed there, so another one can be used."""
+    journal = CallJournal(path)
+    event.listen(journal._store.engine, "commit", lambda _: delete_all(path), once=True)
+    with pytest.raises(JournalUnavailableError, match="deleted or moved"):
+        await claim(journal, new("k"))
+    assert (await claim(journal, new("k"))).kind == "mine"
+    await journal.aclose()
 
 
 async def test_a_link_that_leads_elsewhere_is_noticed(tmp_path: Path) -> None:
