@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.calls import states as s
@@ -25,6 +26,7 @@ from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import (
     CallRecord,
     DuplicateCall,
+    JournalError,
     SpendLimits,
 )
 from langchain_oneshot_voice.oneshot import payment
@@ -48,6 +50,7 @@ class PaymentLeg:
 
     Attributes:
         started_over: whether this run has asked for another price after a payment came to nothing.
+        unsent: whether this run signed, or was about to, and nothing has left this machine.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class PaymentLeg:
         self._deadline: float | None = None
         self._ends_at: dict[float, float] = {}
         self.started_over = False
+        self.unsent = False
 
     async def sign(
         self, state: s.Agreed, price: PriceLeg
@@ -79,6 +83,7 @@ class PaymentLeg:
         except VoiceCallError as wrong_terms:
             return s.Refusal(wrong_terms)
         asked = self._run.now()
+        self.unsent = True
         answer = await self._services.journal.sign(
             self._run.call_key,
             owner=self._run.owner,
@@ -87,6 +92,7 @@ class PaymentLeg:
             amount=offer.quote.total,
             limits=_limits(self._services.policy),
         )
+        self.unsent = isinstance(answer, CallRecord)
         match answer:
             case None:
                 return s.Overtaken()
@@ -132,6 +138,15 @@ class PaymentLeg:
                     refusal, self._is_stale(refusal.code), proven=True, again=self._may_start_over
                 )
         raise AssertionError  # pragma: no cover - pauses never end
+
+    async def withdraw(self) -> None:
+        """Take a payment that was never sent off the record, so that nobody sends it later."""
+        if not self.unsent:
+            return
+        with anyio.CancelScope(shield=True), suppress(JournalError):
+            record = await self._services.journal.read(self._run.call_key)
+            if record is not None and record.state == "signed":
+                await self._run.move("refused", error_code="interrupted")
 
     async def _learn(
         self, state: s.Signed, *, over: bool
@@ -206,16 +221,22 @@ class PaymentLeg:
         async def send() -> s.Accepted:
             record = self._run.record
             quote = quote_of(record)
-            placement = await self._client.place(
-                record.request,
-                headers_for(record, self._services.policy),
-                quote.quote_id if quote else "",
-                record.payment,
-                proved=record.payment is not None and payment.is_signed(record.payment),
-            )
+            first, self.unsent = self.unsent, False
+            try:
+                placement = await self._client.place(
+                    record.request,
+                    headers_for(record, self._services.policy),
+                    quote.quote_id if quote else "",
+                    record.payment,
+                    proved=record.payment is not None and payment.is_signed(record.payment),
+                )
+            except WeatherError as weather:
+                self.unsent = first and weather.unsent
+                raise
             await self._run.place(placement)
             return s.Accepted(placement)
 
+        await anyio.lowlevel.checkpoint_if_cancelled()  # what is not on its way yet stays here
         return await _seen_through(send(), self._services.patience.at_cancel)
 
     async def _remember_used(self) -> bool:
