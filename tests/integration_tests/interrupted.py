@@ -3,7 +3,8 @@
 The process reads tasks from stdin, a line each, and forks a child for each, which then ends as any
 program does: through its exceptions, its threads, and the whole of the interpreter's exit. It
 writes `{"forked": pid}` and `{"ended": pid, "status": code}` to stdout. A task has `program`,
-`journal`, `base_url`, `private_key` and `log`, the file for the child's output.
+`journal`, `base_url`, `private_key`, `log`, the file for the child's output, `answers`, a named pipe
+for its input, and perhaps `patience` and `sigterm`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 
 
 def say(what: str) -> None:
@@ -44,7 +46,7 @@ from placing import FAST_PACE, FAST_PATIENCE, FAST_TIMEOUTS, arguments, at_any_h
 from pydantic import SecretStr
 from scripted_model import calls_then_says
 
-from langchain_oneshot_voice import VoiceCaller, VoiceCallTool
+from langchain_oneshot_voice import CallProgress, VoiceCaller, VoiceCallTool
 from langchain_oneshot_voice.oneshot.wallet import WalletKey
 
 Task = dict[str, Any]
@@ -74,7 +76,7 @@ def the_tool(task: Task) -> VoiceCallTool:
         journal=task["journal"],
         policy=at_any_hour(),
         pace=FAST_PACE,
-        patience=FAST_PATIENCE,
+        patience=replace(FAST_PATIENCE, **task.get("patience", {})),
         timeouts=FAST_TIMEOUTS,
     )
     return tool
@@ -109,6 +111,19 @@ def cell(tool: VoiceCallTool) -> None:
     except KeyboardInterrupt:
         say("prompt")
     sys.stdin.read()
+
+
+@program
+def stops_at_paying(tool: VoiceCallTool) -> None:
+    """Call the tool with a program of the user's that takes its time before the payment is sent."""
+
+    def told(progress: CallProgress) -> None:
+        if progress.stage == "paying":
+            say("paying")
+            sys.stdin.readline()
+
+    tool._caller._on_progress = told
+    tool.invoke(tool_call())
 
 
 @program
@@ -243,18 +258,16 @@ def stubborn(tool: VoiceCallTool) -> None:
             with contextlib.suppress(Exception):
                 tool.invoke(tool_call(f"call-{n}", **arguments(f"+1415555011{n}")))
 
-    with ThreadPoolExecutor() as pool:
-        pool.submit(work).result()
+    ThreadPoolExecutor().submit(work).result()
 
 
 @program
-def blocking_check(tool: VoiceCallTool) -> None:
-    """Ask a person who does not answer."""
+def asks(tool: VoiceCallTool) -> None:
+    """Ask a person at the terminal, who does not answer."""
 
     def ask(*_: object) -> bool:
         say("asked")
-        time.sleep(30)
-        return True
+        return bool(sys.stdin.readline())
 
     tool._caller._approval = ask  # type: ignore[assignment]
     tool.invoke(tool_call())
@@ -273,9 +286,9 @@ def forked(tool: VoiceCallTool) -> None:
 
 
 def _run(task: Task) -> None:
-    null = os.open(os.devnull, os.O_RDONLY)
+    answers = os.open(task["answers"], os.O_RDWR)  # a pipe that is never at its end
     log = os.open(task["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    os.dup2(null if task.get("no_stdin", True) else 0, 0)
+    os.dup2(answers, 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - a new one, without the tasks
