@@ -34,6 +34,10 @@ IN_A_THREAD = 1.5
 """Seconds until the program has left. Usually 0.05 and 0.4; the machine may be slow."""
 
 
+_LONGEST = 5.0
+"""Seconds until a program that hangs is killed."""
+
+
 class Programs:
     """The warm process that forks a child for each program."""
 
@@ -95,9 +99,13 @@ class Running:
         return status
 
     def end(self) -> int:
-        """Wait for the end; the exit status."""
+        """Wait for the end, and kill what does not end; the exit status."""
+        killing = threading.Timer(_LONGEST, os.kill, (self.pid, signal.SIGKILL))
+        killing.start()
+        status = self.programs.end()
+        killing.cancel()
         self.has_ended = True
-        return self.programs.end()
+        return status
 
     def kill(self) -> None:
         """End it, if it has not ended."""
@@ -111,7 +119,7 @@ class Running:
 
     def said(self, what: str) -> float:
         """When it said something, in epoch seconds; waits for it."""
-        until = time.monotonic() + 10
+        until = time.monotonic() + _LONGEST
         while time.monotonic() < until:
             for line in self.log.read_text().splitlines() if self.log.exists() else ():
                 if line.startswith(f"{what} "):
