@@ -24,7 +24,6 @@ from concurrent.futures import CancelledError, Future
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from types import CodeType
 from typing import Any, TypeVar, cast
 
 import anyio
@@ -39,6 +38,9 @@ _LOOK_SECONDS = 0.1
 _STILL_LOOKS = 2
 """After so many more looks at the same place, the main thread is taken to be blocked."""
 
+_LONGEST_CHAIN = 20
+"""Exceptions that were raised while another was handled, of which the first is looked for."""
+
 _LONGEST_STOP = 10.0
 """Seconds that the exit of the interpreter waits for flows that do not end when cancelled."""
 
@@ -50,29 +52,34 @@ class _Escaped:
     error: BaseException
 
 
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    """The main thread leaves what it was doing: with which exception, and where it stands.
+
+    It holds neither the exception nor a frame: whoever drops the last reference to them closes the
+    generators in them, and that of a graph's stream waits for the graph's threads.
+    """
+
+    error: int
+    interrupted: bool
+    code: int
+    instruction: int
+    has_ended: bool
+
+
 @dataclass(eq=False, slots=True)
 class _Wait:
     """Somebody outside the main thread who waits for a flow.
 
     Attributes:
         end: ends the wait, and cancels the flow.
-        known: the exception that the main thread was handling when the wait began.
-        ended_by: the exception that the main thread left with, if that ended the wait.
+        known: the exception that the main thread has been handling since before the wait.
+        ended_by: what the main thread left with, if that ended the wait.
     """
 
     end: Callable[[], object]
-    known: BaseException | None
-    ended_by: BaseException | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Leaving:
-    """The main thread leaves what it was doing: with which exception, and where it stands."""
-
-    error: BaseException
-    code: CodeType
-    instruction: int
-    has_ended: bool
+    known: int | None = None
+    ended_by: _Leaving | None = None
 
 
 class Engine:
@@ -109,7 +116,7 @@ class Engine:
             except CancelledError:
                 if wait.ended_by is None and not self._exiting:
                     raise
-                interrupted = isinstance(wait.ended_by, KeyboardInterrupt)
+                interrupted = wait.ended_by is not None and wait.ended_by.interrupted
                 raise (KeyboardInterrupt if interrupted else SystemExit) from None
             except BaseException:
                 answer.cancel()
@@ -183,7 +190,7 @@ class Engine:
     def _watched(self, portal: BlockingPortal, end: Callable[[], object]) -> Iterator[_Wait]:
         """End a wait of another thread than the main one when the main thread leaves."""
         if threading.current_thread() is threading.main_thread():
-            yield _Wait(end, None)
+            yield _Wait(end)
             return
         leaving = _main_thread_leaving()
         wait = _Wait(end, known=leaving.error if leaving is not None else None)
@@ -209,13 +216,20 @@ class Engine:
                     if not waits:
                         self._watching = False
                         return
-                leaving = _main_thread_leaving()
+                leaving = None
+                # In a thread: see `_Leaving`. If that happens all the same, it is left to itself.
+                with anyio.move_on_after(_LOOK_SECONDS):
+                    leaving = await anyio.to_thread.run_sync(
+                        _main_thread_leaving, abandon_on_cancel=True
+                    )
                 looks = looks + 1 if leaving == before else 0
                 before = leaving
-                if leaving is not None and (leaving.has_ended or looks >= _STILL_LOOKS):
-                    for wait in waits:
-                        if wait.known is not leaving.error:
-                            wait.ended_by = leaving.error
+                blocked = leaving is not None and (leaving.has_ended or looks >= _STILL_LOOKS)
+                for wait in waits:
+                    if leaving is None or leaving.error != wait.known:
+                        wait.known = None
+                        if blocked:
+                            wait.ended_by = leaving
                             with suppress(RuntimeError):  # its loop has ended meanwhile
                                 wait.end()
         finally:
@@ -252,25 +266,34 @@ def _serve(ready: Future[tuple[BlockingPortal, AsyncExitStack]]) -> None:
 def _main_thread_leaving() -> _Leaving | None:
     """See whether the main thread is being interrupted, exits, or has ended with an exception.
 
-    While a `with` or `finally` cleans up after an exception, it is the one that is being handled.
+    While a `with` or `finally` cleans up after an exception, it is the one that is being handled,
+    or the context of that one.
     """
     ident = threading.main_thread().ident
     frame = sys._current_frames().get(ident or 0)  # noqa: SLF001 - public, for debuggers
     if frame is None:
         return None
-    error: Any = sys._current_exceptions().get(ident or 0)  # noqa: SLF001 - likewise
-    if isinstance(error, tuple):  # Python 3.11
-        error = error[1]
-    code, instruction = frame.f_code, frame.f_lasti
+    code, instruction = id(frame.f_code), frame.f_lasti
     while frame.f_back is not None:
         frame = frame.f_back
     # When the program has ended, the interpreter waits for its threads in this module.
-    if frame.f_globals.get("__name__") == threading.__name__:
-        last = getattr(sys, "last_value", None)
-        return _Leaving(last, code, instruction, has_ended=True) if last is not None else None
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        return _Leaving(error, code, instruction, has_ended=False)
-    return None
+    has_ended = frame.f_globals.get("__name__") == threading.__name__
+    if has_ended:
+        error = getattr(sys, "last_value", None)
+    else:
+        error = sys._current_exceptions().get(ident or 0)  # noqa: SLF001 - likewise
+        if isinstance(error, tuple):  # Python 3.11
+            error = error[1]
+        for _ in range(_LONGEST_CHAIN):
+            if error is None or isinstance(error, KeyboardInterrupt | SystemExit):
+                break
+            error = error.__context__
+        else:
+            return None
+    if error is None:
+        return None
+    interrupted = isinstance(error, KeyboardInterrupt)
+    return _Leaving(id(error), interrupted, code, instruction, has_ended)
 
 
 async def _answer(answer: Future[T], flow: Callable[..., Awaitable[T]], *args: object) -> None:

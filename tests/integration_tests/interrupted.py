@@ -3,8 +3,8 @@
 The process reads tasks from stdin, a line each, and forks a child for each, which then ends as any
 program does: through its exceptions, its threads, and the whole of the interpreter's exit. It
 writes `{"forked": pid}` and `{"ended": pid, "status": code}` to stdout. A task has `program`,
-`journal`, `base_url`, `private_key`, `log`, the file for the child's output, `answers`, a named pipe
-for its input, and perhaps `patience` and `sigterm`.
+`journal`, `base_url`, `private_key`, `log`, the file for the child's output, `answers`, a named
+pipe for its input, and perhaps `patience` and `sigterm`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from placing import FAST_PACE, FAST_PATIENCE, FAST_TIMEOUTS, arguments, at_any_h
 from pydantic import SecretStr
 from scripted_model import calls_then_says
 
-from langchain_oneshot_voice import CallProgress, VoiceCaller, VoiceCallTool
+from langchain_oneshot_voice import CallJournal, CallProgress, VoiceCaller, VoiceCallTool
 from langchain_oneshot_voice.oneshot.wallet import WalletKey
 
 Task = dict[str, Any]
@@ -91,8 +91,6 @@ def main_thread(tool: VoiceCallTool) -> None:
 @program
 def user_journal(tool: VoiceCallTool) -> None:
     """Call the tool with a journal that the program opened, and that it closes at exit itself."""
-    from langchain_oneshot_voice import CallJournal  # noqa: PLC0415
-
     tool._caller._journal = CallJournal(tool.journal)
     tool.invoke(tool_call())
 
@@ -243,7 +241,7 @@ def exit_in_thread(tool: VoiceCallTool) -> None:
 def begins_again(tool: VoiceCallTool) -> None:
     """Go on inside the handler of an interrupt: that one is over, and ends no later call."""
     try:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
     except KeyboardInterrupt:
         with ThreadPoolExecutor() as pool:
             say(pool.submit(tool.invoke, tool_call()).result().artifact.call_status)
@@ -269,7 +267,7 @@ def asks(tool: VoiceCallTool) -> None:
         say("asked")
         return bool(sys.stdin.readline())
 
-    tool._caller._approval = ask  # type: ignore[assignment]
+    tool._caller._approval = ask
     tool.invoke(tool_call())
 
 

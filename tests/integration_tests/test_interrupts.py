@@ -1,6 +1,7 @@
-"""Ctrl-C, SIGTERM and the end of the interpreter, with a call in flight: real signals, real graphs.
+"""Ctrl-C, SIGTERM and the end of the interpreter, with a call in flight.
 
-The programs are in `interrupted.py`; each runs in a process of its own, and the sandbox in this one.
+Real signals and real graphs. The programs are in `interrupted.py`; each runs in a process of its
+own, and the sandbox in this one.
 """
 
 from __future__ import annotations
@@ -149,7 +150,6 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture
 def start(programs: Programs, sandbox: Sandbox, tmp_path: Path) -> Iterator[Start]:
     """Begins a program with the sandbox's wallet and the test's journal."""
-
     begun: list[Running] = []
 
     def begin(name: str, **more: Any) -> Running:
