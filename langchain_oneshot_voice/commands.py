@@ -5,18 +5,21 @@ Needs the extra `cli`; `cli.py` checks for it before this is imported.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
 from langchain_oneshot_voice import wording
+from langchain_oneshot_voice.cli import INTERRUPTED
 from langchain_oneshot_voice.do_not_call import read_listed
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
@@ -28,8 +31,21 @@ from langchain_oneshot_voice.wording import text_for_model
 
 T = TypeVar("T")
 
+
+class _Commands(TyperGroup):
+    """The commands. Ctrl-C ends each with one line that says what is left to do."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's, or click's in older ones
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _stop(wording.interrupted())
+
+
 app = typer.Typer(
     name="oneshot-voice",
+    cls=_Commands,
     help="Real phone calls for LangChain agents, and a sandbox to try them in.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # a local may be a key
@@ -59,7 +75,13 @@ def demo(
             f"The demo needs {missing.name}: "
             "pip install 'langchain-oneshot-voice[sandbox,langgraph]' langchain"
         )
-    raise typer.Exit(0 if run_demo(_console, call_seconds=call_seconds) else 1)
+    # It shows each step itself, and what it leaves behind is worth nothing.
+    logging.getLogger("langchain_oneshot_voice").addHandler(logging.NullHandler())
+    try:
+        succeeded = run_demo(_console, call_seconds=call_seconds)
+    except KeyboardInterrupt:
+        _stop(wording.demo_interrupted())
+    raise typer.Exit(0 if succeeded else 1)
 
 
 @app.command()
@@ -265,6 +287,12 @@ def _with_journal(where: str | None, work: Callable[[CallJournal], Awaitable[T]]
         return ENGINE.call(open_and_work)
     except JournalError as trouble:
         _fail(str(trouble))
+
+
+def _stop(what_is_left: str) -> NoReturn:
+    """End after Ctrl-C."""
+    _errors.print(Text(what_is_left), soft_wrap=True)
+    raise typer.Exit(INTERRUPTED)
 
 
 def _fail(why: str) -> NoReturn:

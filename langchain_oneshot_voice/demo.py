@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -104,9 +105,10 @@ def run_demo(console: Console, *, call_seconds: float = 4.0) -> bool:
         agent = create_agent(model, [tool], system_prompt=_PROMPT)
         console.print(Text.assemble(("User   ", "bold"), QUESTION))
         question: Any = {"messages": [{"role": "user", "content": QUESTION}]}
-        with LiveLine(console) as line:
+        # Closed at once on Ctrl-C: a stream that is only dropped waits for the call.
+        stream: Any = agent.stream(question, stream_mode=["updates", "custom"])
+        with closing(stream), LiveLine(console) as line:
             line.now("The model is thinking")
-            stream = agent.stream(question, stream_mode=["updates", "custom"])
             results = list(_show(console, line, stream))
         spent = sum(p.amount for p in sandbox.payments if p.kind == "usdc")
         console.print(

@@ -6,8 +6,9 @@ implementation (async), one pool of connections, one socket and one journal writ
 
 Promises: it starts on first use, never at import; a forked child starts its own; the caller's
 context variables travel with the call; cancelling the caller cancels the call; whatever one call
-ends in, the others go on; everything shared is closed when the interpreter exits. It knows nothing
-of calls or of the provider.
+ends in, the others go on; a program that is interrupted does not wait for calls in its other
+threads; when the interpreter exits, what runs is cancelled and has ended before anything shared is
+closed. It knows nothing of calls or of the provider. `docs/decisions/interrupts.md` has the why.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import atexit
 import inspect
 import math
 import os
+import sys
 import threading
-from collections.abc import Awaitable, Callable, Hashable
-from concurrent.futures import Future
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import anyio
@@ -31,12 +34,54 @@ from anyio.from_thread import BlockingPortal
 
 T = TypeVar("T")
 
+_LOOK_SECONDS = 0.1
+"""Between looks at the main thread, while another thread waits for a flow."""
+
+_STILL_LOOKS = 2
+"""After so many more looks at the same place, the main thread is taken to be blocked."""
+
+_LONGEST_CHAIN = 20
+"""Exceptions that were raised while another was handled, of which the first is looked for."""
+
+_LONGEST_STOP = 10.0
+"""Seconds that the exit of the interpreter waits for flows that do not end when cancelled."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Escaped:
     """What a flow raised that an event loop takes for its own end, such as `SystemExit`."""
 
     error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    """The main thread leaves what it was doing: with which exception, and where it stands.
+
+    It holds neither the exception nor a frame: whoever drops the last reference to them closes the
+    generators in them, and that of a graph's stream waits for the graph's threads.
+    """
+
+    error: int
+    interrupted: bool
+    code: int
+    instruction: int
+    has_ended: bool
+
+
+@dataclass(eq=False, slots=True)
+class _Wait:
+    """Somebody outside the main thread who waits for a flow.
+
+    Attributes:
+        end: ends the wait, and cancels the flow.
+        known: the exception that the main thread has been handling since before the wait.
+        ended_by: what the main thread left with, if that ended the wait.
+    """
+
+    end: Callable[[], object]
+    known: int | None = None
+    ended_by: _Leaving | None = None
 
 
 class Engine:
@@ -47,70 +92,150 @@ class Engine:
         self._thread: threading.Thread | None = None
         self._portal: BlockingPortal | None = None
         self._shared: dict[Hashable, Any] = {}
-        self._closing: AsyncExitStack | None = None
+        self._closing = AsyncExitStack()
+        self._waits: set[_Wait] = set()
+        self._watching = False
+        self._exiting = False
 
     def call(self, flow: Callable[..., Awaitable[T]], *args: object) -> T:
         """Run `flow(*args)` on the loop and block until it is done.
 
         Works in a thread whose own event loop is running, such as a notebook's. An interrupt of
-        the waiting thread (Ctrl-C) cancels the flow.
+        the waiting thread (Ctrl-C) cancels the flow, and does not wait until it has stopped.
 
         Raises:
-            RuntimeError: when called on the engine's own thread, which would wait for itself.
+            RuntimeError: when called on the engine's own thread, which would wait for itself, or
+                when the interpreter is exiting.
+            KeyboardInterrupt: also in another thread than the main one, when the main thread was
+                interrupted and is blocked: it would wait for this thread.
+            SystemExit: likewise when the main thread is on its way out.
         """
-        future: Future[T | _Escaped] = self._start().start_task_soon(_contained, flow, *args)
-        try:
-            return _released(future.result())
-        except BaseException:
-            future.cancel()
-            raise
+        portal, answer = self._start(), Future[T]()
+        with self._watched(portal, answer.cancel) as wait:
+            try:
+                portal.start_task_soon(_answer, answer, flow, *args)
+                return answer.result()
+            except CancelledError:
+                if wait.ended_by is None and not self._exiting:
+                    raise
+                interrupted = wait.ended_by is not None and wait.ended_by.interrupted
+                raise (KeyboardInterrupt if interrupted else SystemExit) from None
+            except BaseException:
+                answer.cancel()
+                raise
 
     async def acall(self, flow: Callable[..., Awaitable[T]], *args: object) -> T:
         """Run `flow(*args)` on the loop and await it from any other loop.
 
-        Cancelling the awaiting task cancels the flow and waits until it has stopped.
+        Cancelling the awaiting task cancels the flow and waits until it has stopped. The task is
+        cancelled, too, where `call` would raise `KeyboardInterrupt` or `SystemExit`.
         """
-        portal = self._start()
         if threading.current_thread() is self._thread:
             return await flow(*args)
-        ended: T | _Escaped = await portal.call_async(_contained, flow, *args)
-        return _released(ended)
+        portal, task = self._start(), asyncio.current_task()
+        if task is None:  # pragma: no cover - a coroutine that awaits runs in a task
+            raise AssertionError
+        end = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
+        with self._watched(portal, end):
+            try:
+                ended: T | _Escaped = await portal.call_async(_contained, flow, *args)
+            except CancelledError:
+                raise asyncio.CancelledError from None
+            return _released(ended)
 
     async def shared(self, key: Hashable, make: Callable[[], T]) -> T:
         """The one object of the process under `key`, made on the loop by the first to ask.
 
-        An object with an `aclose` method has it called when the engine stops. Call on the loop.
+        An object with an `aclose` method has it called when the engine stops, the latest first.
+        Call on the loop.
         """
         if key not in self._shared:
             made = make()
             self._shared[key] = made
             close = getattr(made, "aclose", None)
-            if close is not None and self._closing is not None:
+            if close is not None:
                 self._closing.push_async_callback(close)
         return cast("T", self._shared[key])
 
     def stop(self) -> None:
-        """Cancel what runs, close what is shared, end the thread; the next call starts anew."""
+        """Cancel what runs, wait for its end, close what is shared; the next call starts anew."""
         with self._lock:
-            thread, portal, closing = self._thread, self._portal, self._closing
-            self._thread = self._portal = self._closing = None
-        if thread is not None and portal is not None and closing is not None:
-            portal.call(closing.aclose)
+            thread, portal, self._portal = self._thread, self._portal, None
+        atexit.unregister(self._exit)
+        if thread is not None and portal is not None:
             portal.call(portal.stop, True)  # noqa: FBT003 - anyio's cancel_remaining
-            thread.join()
+            thread.join(_LONGEST_STOP)
+
+    def _exit(self) -> None:
+        """Stop for good: the interpreter exits."""
+        self._exiting = True
+        self.stop()
 
     def _start(self) -> BlockingPortal:
         with self._lock:
+            if self._exiting:
+                raise RuntimeError("the interpreter is exiting: no call is begun any more")
             if self._portal is None:
-                ready: Future[BlockingPortal] = Future()
+                ready: Future[tuple[BlockingPortal, AsyncExitStack]] = Future()
                 self._thread = threading.Thread(
                     target=_serve, args=(ready,), name="oneshot-voice-engine", daemon=True
                 )
                 self._thread.start()
                 self._shared = {}
-                self._closing = AsyncExitStack()
-                self._portal = ready.result()
+                self._portal, self._closing = ready.result()
+                # Registered on first use, so that it runs before what was registered by imports:
+                # a flow's last words are written to a journal that is still open.
+                atexit.register(self._exit)
             return self._portal
+
+    @contextmanager
+    def _watched(self, portal: BlockingPortal, end: Callable[[], object]) -> Iterator[_Wait]:
+        """End a wait of another thread than the main one when the main thread leaves."""
+        if threading.current_thread() is threading.main_thread():
+            yield _Wait(end)
+            return
+        leaving = _main_thread_leaving()
+        wait = _Wait(end, known=leaving.error if leaving is not None else None)
+        with self._lock:
+            self._waits.add(wait)
+            begin, self._watching = not self._watching, True
+        try:
+            if begin:
+                portal.start_task_soon(self._watch)
+            yield wait
+        finally:
+            with self._lock:
+                self._waits.discard(wait)
+
+    async def _watch(self) -> None:
+        """Look at the main thread again and again, for as long as another thread waits."""
+        before, looks = None, 0
+        try:
+            while True:
+                await asyncio.sleep(_LOOK_SECONDS)
+                with self._lock:
+                    waits = list(self._waits)
+                    if not waits:
+                        self._watching = False
+                        return
+                leaving = None
+                # In a thread: see `_Leaving`. If that happens all the same, it is left to itself.
+                with anyio.move_on_after(_LOOK_SECONDS):
+                    leaving = await anyio.to_thread.run_sync(
+                        _main_thread_leaving, abandon_on_cancel=True
+                    )
+                looks = looks + 1 if leaving == before else 0
+                before = leaving
+                blocked = leaving is not None and (leaving.has_ended or looks >= _STILL_LOOKS)
+                for wait in waits:
+                    if leaving is None or leaving.error != wait.known:
+                        wait.known = None
+                        if blocked:
+                            wait.ended_by = leaving
+                            with suppress(RuntimeError):  # its loop has ended meanwhile
+                                wait.end()
+        finally:
+            self._watching = False
 
     def _forget(self) -> None:
         """In a forked child: the thread did not come along, and what it held is the parent's."""
@@ -122,24 +247,86 @@ async def call_user(function: Callable[..., Any], *args: object) -> Any:  # noqa
     """Call a function of the user's, sync or async; a sync one in a thread, off the loop.
 
     People think for as long as they like: there are as many of these threads as calls that wait
-    for one, and the package's own work has others.
+    for one, and the package's own work has others. A thread can't be cancelled: when its call is,
+    it goes on, and nobody waits for it.
     """
     if inspect.iscoroutinefunction(function):
         return await function(*args)
     threads = await ENGINE.shared("threads of users", lambda: CapacityLimiter(math.inf))
-    answer = await anyio.to_thread.run_sync(function, *args, limiter=threads)
+    answer = await anyio.to_thread.run_sync(
+        function, *args, limiter=threads, abandon_on_cancel=True
+    )
     return await answer if inspect.isawaitable(answer) else answer
 
 
-def _serve(ready: Future[BlockingPortal]) -> None:
-    """Run a loop until its portal is stopped."""
+def _serve(ready: Future[tuple[BlockingPortal, AsyncExitStack]]) -> None:
+    """Run a loop until its portal is stopped; close what is shared when every flow has ended."""
 
     async def until_stopped() -> None:
-        async with BlockingPortal() as portal:
-            ready.set_result(portal)
+        async with AsyncExitStack() as closing, BlockingPortal() as portal:
+            ready.set_result((portal, closing))
             await portal.sleep_until_stopped()
 
     anyio.run(until_stopped, backend="asyncio")
+
+
+def _main_thread_leaving() -> _Leaving | None:
+    """See whether the main thread is being interrupted, exits, or has ended with an exception.
+
+    While a `with` or `finally` cleans up after an exception, it is the one that is being handled,
+    or the context of that one.
+    """
+    ident = threading.main_thread().ident
+    frame = sys._current_frames().get(ident or 0)  # noqa: SLF001 - public, for debuggers
+    if frame is None:
+        return None
+    code, instruction = id(frame.f_code), frame.f_lasti
+    while frame.f_back is not None:
+        frame = frame.f_back
+    # When the program has ended, the interpreter waits for its threads in this module.
+    has_ended = frame.f_globals.get("__name__") == threading.__name__
+    if has_ended:
+        error = getattr(sys, "last_value", None)
+    else:
+        error = sys._current_exceptions().get(ident or 0)  # noqa: SLF001 - likewise
+        if isinstance(error, tuple):  # Python 3.11
+            error = error[1]
+        for _ in range(_LONGEST_CHAIN):
+            if error is None or isinstance(error, KeyboardInterrupt | SystemExit):
+                break
+            error = error.__context__
+        else:
+            return None
+    if error is None:
+        return None
+    interrupted = isinstance(error, KeyboardInterrupt)
+    return _Leaving(id(error), interrupted, code, instruction, has_ended)
+
+
+async def _answer(answer: Future[T], flow: Callable[..., Awaitable[T]], *args: object) -> None:
+    """Run a flow, and hand over what it ends in; stop it when nobody wants the answer any more."""
+    loop = asyncio.get_running_loop()
+    with anyio.CancelScope() as scope:
+
+        def unwanted(answer: Future[T]) -> None:
+            if answer.cancelled():
+                with suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(scope.cancel)
+
+        if answer.cancelled():
+            return
+        answer.add_done_callback(unwanted)
+        try:
+            ended = await flow(*args)
+        except asyncio.CancelledError:
+            answer.cancel()
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised where the flow was asked for
+            if answer.set_running_or_notify_cancel():
+                answer.set_exception(error)
+        else:
+            if answer.set_running_or_notify_cancel():
+                answer.set_result(ended)
 
 
 async def _contained(flow: Callable[..., Awaitable[T]], *args: object) -> T | _Escaped:
@@ -165,6 +352,5 @@ here, even by dropping the last reference, would disturb it."""
 ENGINE = Engine()
 """The process's engine."""
 
-atexit.register(ENGINE.stop)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=ENGINE._forget)  # noqa: SLF001 - the module's own object

@@ -11,6 +11,7 @@ The payment leg is in `payment_leg.py`, the way to an agreed price in `price_leg
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from contextlib import suppress
@@ -123,8 +124,24 @@ class CallDriver:
             if not self._run.pending:
                 raise
             raise self._unrecorded(trouble) from trouble
+        except asyncio.CancelledError:
+            await self._payment.withdraw()
+            self._say_what_is_left()
+            raise
         finally:
             await self._run.release()
+
+    def _say_what_is_left(self) -> None:
+        """Whoever waited has gone: say in the log how to read the outcome, if there will be one."""
+        record: CallRecord | None = getattr(self._run, "record", None)  # none before the claim
+        if record is None or record.state in UNSIGNED | ENDED:
+            log.info("call %s: interrupted, nothing was paid", self._run.name)
+            return
+        log.warning(
+            "call %s: interrupted (%s); `oneshot-voice recover` reads its outcome",
+            self._run.name,
+            record.request_id or "paid for, not answered yet",
+        )
 
     async def finish(self) -> VoiceCallResult | None:
         """Bring a call that was signed before to its end; place nothing new.

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.calls import states as s
@@ -27,6 +28,7 @@ from langchain_oneshot_voice.journal import (
     CallRecord,
     DuplicateCall,
     Guard,
+    JournalError,
     JournalUnavailableError,
     NumberFeePaid,
     SpendLimits,
@@ -58,6 +60,7 @@ class PaymentLeg:
 
     Attributes:
         started_over: whether this run has asked for another price after a payment came to nothing.
+        unsent: whether this run signed, or was about to, and nothing has left this machine.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class PaymentLeg:
         self._ends_at: dict[float, float] = {}
         self._one_number_fee = True
         self.started_over = False
+        self.unsent = False
 
     async def sign(
         self, state: s.Agreed, price: PriceLeg
@@ -120,6 +124,7 @@ class PaymentLeg:
         signed, until = self._signed(offer)
         limits = _limits(self._services.policy)
         asked = self._run.now()
+        self.unsent = True
         try:
             answer = await self._services.journal.sign(
                 self._run.call_key,
@@ -134,6 +139,7 @@ class PaymentLeg:
             # Bytes that are on record are presented by the next run, or by a recovery.
             self._run.pending = trouble.maybe_recorded
             raise
+        self.unsent = isinstance(answer, CallRecord)
         if isinstance(answer, CallRecord):
             self._run.hold(answer, asked)
         return answer
@@ -170,6 +176,15 @@ class PaymentLeg:
                     refusal, self._is_stale(refusal.code), proven=True, again=self._may_start_over
                 )
         raise AssertionError  # pragma: no cover - pauses never end
+
+    async def withdraw(self) -> None:
+        """Take a payment that was never sent off the record, so that nobody sends it later."""
+        if not self.unsent:
+            return
+        with anyio.CancelScope(shield=True), suppress(JournalError):
+            record = await self._services.journal.read(self._run.call_key)
+            if record is not None and record.state == "signed":
+                await self._run.move("refused", error_code="interrupted")
 
     async def _learn(
         self, state: s.Signed, *, over: bool
@@ -244,16 +259,22 @@ class PaymentLeg:
         async def send() -> s.Accepted:
             record = self._run.record
             quote = quote_of(record)
-            placement = await self._client.place(
-                record.request,
-                headers_for(record, self._services.policy.max_cost_per_call),
-                quote.quote_id if quote else "",
-                record.payment,
-                proved=record.payment is not None and payment.is_signed(record.payment),
-            )
+            first, self.unsent = self.unsent, False
+            try:
+                placement = await self._client.place(
+                    record.request,
+                    headers_for(record, self._services.policy.max_cost_per_call),
+                    quote.quote_id if quote else "",
+                    record.payment,
+                    proved=record.payment is not None and payment.is_signed(record.payment),
+                )
+            except WeatherError as weather:
+                self.unsent = first and weather.unsent
+                raise
             await self._run.place(placement)
             return s.Accepted(placement)
 
+        await anyio.lowlevel.checkpoint_if_cancelled()  # what is not on its way yet stays here
         return await _seen_through(send(), self._services.timing.payment_cancelled)
 
     async def _remember_used(self) -> bool:

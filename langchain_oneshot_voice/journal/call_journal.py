@@ -17,6 +17,7 @@ The database is SQLite (a file, or memory) or PostgreSQL; `store.py` knows the d
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import weakref
 from collections.abc import Callable, Sequence
@@ -458,10 +459,11 @@ class CallJournal:
     def _start(self) -> None:
         self._worker = Worker(self._heartbeat, self._dead_after)
         self._writer = JournalWriter(self._store, self._worker, self._retention)
-        self._at_exit = weakref.finalize(self, self._writer.stop_at_exit)
+        self._at_end = weakref.finalize(self, self._writer.stop_at_exit)
+        self._at_end.atexit = False  # `_stop_all` does that, at a moment that is known
 
     def _start_in_fork(self) -> None:
-        self._at_exit.detach()
+        self._at_end.detach()
         _INHERITED.append(self._writer)
         closed = self._writer.closed
         self._start()
@@ -514,6 +516,17 @@ _JOURNALS: weakref.WeakSet[CallJournal] = weakref.WeakSet()
 _INHERITED: list[JournalWriter] = []
 """What a forked child got of its parent's connections. They are the parent's: closing one here,
 even by dropping the last reference, would end it for both."""
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Stop the journals that are still open at exit.
+
+    Registered when this is imported, so that it runs after all that is registered later, when
+    calls are placed: what calls in flight have to write comes first.
+    """
+    for journal in list(_JOURNALS):
+        journal._at_end()  # noqa: SLF001 - the module's own class
 
 
 def _after_fork_in_child() -> None:

@@ -256,3 +256,16 @@ def plot_needs_matplotlib() -> ConfigurationError:
         code="missing_package",
         advice="Install it: pip install 'langchain-oneshot-voice[plot]'.",
     )
+
+
+def interrupted() -> str:
+    """A command of the program was stopped by Ctrl-C."""
+    return "Stopped. If a call was under way, its outcome can still be read: oneshot-voice recover"
+
+
+def demo_interrupted() -> str:
+    """The demo was stopped by Ctrl-C; its sandbox has ended with it."""
+    return (
+        "Stopped. The sandbox's call ended with it, so nothing is left to do; after a real call:"
+        " oneshot-voice recover"
+    )

@@ -310,6 +310,8 @@ def program_texts() -> Iterator[Entry]:
     yield case("", program.outcome_schema_unusable)
     yield case("", program.frame_needs_pandas)
     yield case("", program.plot_needs_matplotlib)
+    yield case("", program.interrupted)
+    yield case("", program.demo_interrupted)
 
 
 def before_a_call() -> Iterator[Entry]:
