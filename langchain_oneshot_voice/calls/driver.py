@@ -17,7 +17,7 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import assert_never, overload
+from typing import assert_never
 
 import anyio
 import anyio.to_thread
@@ -231,9 +231,7 @@ class CallDriver:
                         earlier = await self._answer_of(end.record)
                 case "finished":
                     self._require_same(record, call)
-                    answer = await self._answer_again(record)
-                    # It ended while this run waited for it: then somebody was called just now.
-                    return answer if record.updated_at >= began else _handed_out_again(answer)
+                    return await self._answer_again(record, began)
                 case "held":
                     self._require_same(record, call)
                     await self._wait_for_holder(record, next(pauses))
@@ -401,17 +399,20 @@ class CallDriver:
         request = edited.decision.edited_action.args
         return edited_key(edited.question.call_key, edited.question.question_id, request)
 
-    async def _answer_again(self, record: CallRecord) -> VoiceCallResult | Pending:
-        """What a call that has ended answers to a later run of its key."""
+    async def _answer_again(self, record: CallRecord, began: float) -> VoiceCallResult | Pending:
+        """What a call that has ended answers to a run of its key that began at this time."""
         if record.state == "done":
-            return result_of(record)
+            result = result_of(record)
+            # It ended while this run waited for it: then somebody was called just now.
+            return result if record.updated_at >= began else _handed_out_again(result)
         said = last_no_or_edit(await self._journal.questions(record.call_key))
         question, decision = said or (None, None)
         if question is not None and isinstance(decision, Edit):
+            # The other call says itself whether it was made just now.
             return await self._follow(s.Edited(decision, question))
         if record.edited_to is not None:  # the question is forgotten, the call that was made is not
             made = await self._journal.read(record.edited_to)
-            return result_of(made or record)
+            return _handed_out_again(result_of(made or record))
         return declined_result(record, getattr(decision, "message", None))
 
     async def _wait_for_holder(self, record: CallRecord, pause: float) -> None:
@@ -467,15 +468,11 @@ class CallDriver:
             raise wording.key_reused()
 
 
-@overload
-def _handed_out_again(answer: VoiceCallResult) -> VoiceCallResult: ...
-@overload
-def _handed_out_again(answer: VoiceCallResult | Pending) -> VoiceCallResult | Pending: ...
-def _handed_out_again(answer: VoiceCallResult | Pending) -> VoiceCallResult | Pending:
+def _handed_out_again(result: VoiceCallResult) -> VoiceCallResult:
     """Say of a result that it is an earlier call's; a call that nobody made has none."""
-    if isinstance(answer, Pending) or answer.call_status == "rejected":
-        return answer
-    return answer.model_copy(update={"reused": True})
+    if result.call_status == "rejected":
+        return result
+    return result.model_copy(update={"reused": True})
 
 
 def _window(policy: CallPolicy) -> float:

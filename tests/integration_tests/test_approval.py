@@ -210,8 +210,10 @@ def test_dearer_edit_is_asked_about_and_paid_when_agreed(agent: Any, sandbox: Sa
     ask(agent)
     [again] = questions(answer(agent, edit(NUMBER, max_duration_minutes=9)))
     assert again.value["quote"]["total"] == "8.15"
-    answer(agent, APPROVE)
+    message = message_in(answer(agent, APPROVE))
     assert (total_paid(sandbox), len(sandbox.rings)) == (Decimal("8.15"), 1)
+    # It was made just now, though the call that it was made of had ended before.
+    assert (message.artifact.reused, message.content[:23]) == (False, "The call took place and")
 
 
 @pytest.mark.parametrize("garbage", [{"type": "maybe"}, "yes, please", 7, [], {"type": "edit"}])
