@@ -71,6 +71,10 @@ class CallerSettings:
         object.__setattr__(self, "environment", Environment.at(base_url or PRODUCTION_URL))
         self._check()
 
+    def __copy__(self) -> Self:
+        """It is frozen."""
+        return self
+
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         """It is frozen, and its journal is the record of every copy."""
         return self

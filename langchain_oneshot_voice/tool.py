@@ -20,6 +20,7 @@ from langchain_core.callbacks import (
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.utils import AnyConfigurableField
 from langchain_core.tools import ArgsSchema, BaseTool
 from pydantic import (
     ConfigDict,
@@ -238,6 +239,20 @@ class VoiceCallTool(BaseTool):
             setattr(copied, name, value)
         return copied
 
+    def configurable_fields(self, **_fields: AnyConfigurableField) -> NoReturn:
+        """Refuse what would make another tool for a run, of the environment's settings alone."""
+        raise TypeError(wording.not_configurable(type(self).__name__))
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as LangChain's
+        """Run the tool, as `invoke` does. A setting given here would be ignored: it is refused."""
+        _require_no_setting(kwargs)
+        return super().run(*args, **kwargs)
+
+    async def arun(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as LangChain's
+        """Like `run`, as `ainvoke` does."""
+        _require_no_setting(kwargs)
+        return await super().arun(*args, **kwargs)
+
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled."""
         raise TypeError(wording.not_picklable(type(self).__name__))
@@ -247,8 +262,11 @@ class VoiceCallTool(BaseTool):
         """Write functions and classes, which JSON has not, by their names."""
         return value.__qualname__ if callable(value) else ordinary(value)
 
-    if not TYPE_CHECKING:  # a type checker would take any name for an attribute
+    if not TYPE_CHECKING:
+        # Pydantic's older name for it would leave what makes the calls as it was.
+        copy = model_copy
 
+        # A type checker would take any name for an attribute.
         def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of any setting
             """Read a setting where it is."""
             if name in _SECRETS:
@@ -318,6 +336,12 @@ def _told(result: VoiceCallResult) -> tuple[str, VoiceCallResult]:
     }
     artifact = result.model_copy(update=changes)
     return wording.text_for_model(result), artifact
+
+
+def _require_no_setting(given: Mapping[str, object]) -> None:
+    """Refuse settings of the tool that are given to one run of it, such as by `bind`."""
+    for name in sorted(given.keys() & (_SETTINGS | _SECRETS.keys())):
+        raise TypeError(wording.setting_of_the_tool(name))
 
 
 _SECRETS = {"private_key": "WalletKey", "access_token": "AccessToken"}

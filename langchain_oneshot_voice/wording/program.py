@@ -113,6 +113,26 @@ def not_picklable(what: str) -> str:
     )
 
 
+def not_configurable(what: str) -> str:
+    """LangChain would build another tool for each run, which knows nothing of this one's settings.
+
+    Args:
+        what: the tool's class.
+    """
+    return (
+        f"{what} has no configurable_fields: a run would get a tool without this one's settings."
+        " Give a function of the run's config as `policy` or `credential`, or make two tools."
+    )
+
+
+def setting_of_the_tool(name: str) -> str:
+    """A setting was given to a run of the tool, where it would be ignored."""
+    return (
+        f"`{name}` is a setting of the tool and not of one run of it: give it to the tool, or to"
+        f" a copy of it, tool.model_copy(update={{{name!r}: ...}})."
+    )
+
+
 def policy_unusable(source: str | None, faults: Sequence[str]) -> ConfigurationError:
     """A policy's settings are unknown or wrong.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from langchain_core.runnables import ConfigurableField
 from pydantic import SecretStr
 
 from langchain_oneshot_voice import CallJournal, CallPolicy, Sandbox, VoiceCaller, VoiceCallTool
@@ -37,7 +38,13 @@ def copied(tool: VoiceCallTool, **changes: Any) -> VoiceCallTool:
     return tool.model_copy(update=changes)
 
 
-WAYS = pytest.mark.parametrize("change", [assigned, copied])
+def copied_as_before(tool: VoiceCallTool, **changes: Any) -> VoiceCallTool:
+    """Make a copy by the name that pydantic had for it, which no type checker sees."""
+    made: VoiceCallTool = tool.copy(update=changes)
+    return made
+
+
+WAYS = pytest.mark.parametrize("change", [assigned, copied, copied_as_before])
 Change = Callable[..., VoiceCallTool]
 
 
@@ -95,6 +102,28 @@ def test_a_copy_is_changed_by_itself(tool: VoiceCallTool) -> None:
         made.base_url = LOCAL
         assert made.caller.environment.base_url == LOCAL
         assert tool.caller.environment.base_url != LOCAL
+
+
+def test_a_copy_of_a_caller_is_the_caller(tool: VoiceCallTool) -> None:
+    """It is frozen."""
+    assert copy.copy(tool.caller) is copy.deepcopy(tool.caller) is tool.caller
+
+
+def test_a_run_can_t_be_given_another_tool(tool: VoiceCallTool) -> None:
+    """LangChain would make one of the environment's settings: another wallet, and nobody asked."""
+    with pytest.raises(TypeError, match="function of the run's config"):
+        tool.configurable_fields(description=ConfigurableField(id="description"))
+
+
+@pytest.mark.parametrize("name", ["approval", "policy", "base_url", "private_key"])
+async def test_a_setting_of_one_run_is_refused(tool: VoiceCallTool, name: str) -> None:
+    """A `bind` that is ignored would call without asking."""
+    request = {"objective": "Ask when they close.", "target_number": "+14155550100"}
+    bound = tool.bind(**{name: "interrupt"})
+    with pytest.raises(TypeError, match=f"`{name}` is a setting of the tool"):
+        bound.invoke(request)
+    with pytest.raises(TypeError, match=f"`{name}` is a setting of the tool"):
+        await bound.ainvoke(request)
 
 
 def test_a_copy_shares_the_journal() -> None:

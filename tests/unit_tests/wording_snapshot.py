@@ -280,6 +280,8 @@ def program_texts() -> Iterator[Entry]:
     meant = {"approve": ["approval"], "colour": list[str]()}
     yield case("", program.unknown_arguments, "VoiceCallTool", meant)
     yield case("", program.not_picklable, "VoiceCallTool")
+    yield case("", program.not_configurable, "VoiceCallTool")
+    yield case("", program.setting_of_the_tool, "approval")
     yield case("", program.setting_unusable, "max_wait", "a number of seconds above zero")
     yield case("", program.timing_unusable, "lease")
     yield case("", program.lease_too_short, 1.0, 2.5)
