@@ -47,7 +47,7 @@ def sign(connection, now):
     return calls.sign(connection, now, "k", "w1", columns, LIMITS)
 
 async def main():
-    journal = CallJournal(sys.argv[1], dead_after=0.2)
+    journal = CallJournal(sys.argv[1], lease=0.2)
     call = NewCall(
         call_key="k", account="a", base_url="b", numbers=(), fingerprint="f", request={}
     )
