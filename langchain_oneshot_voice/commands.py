@@ -31,6 +31,7 @@ from langchain_oneshot_voice.wording import text_for_model
 
 T = TypeVar("T")
 
+
 class _Commands(TyperGroup):
     """The commands. Ctrl-C ends each with one line that says what is left to do."""
 
