@@ -135,8 +135,9 @@ class Engine:
         portal, task = self._start(), asyncio.current_task()
         if task is None:  # pragma: no cover - a coroutine that awaits runs in a task
             raise AssertionError
-        end = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
-        with self._watched(portal, end):
+        loop = asyncio.get_running_loop()
+        end = partial(loop.call_soon_threadsafe, task.cancel)
+        with self._watched(portal, end), _awake(loop):
             try:
                 ended: T | _Escaped = await portal.call_async(_contained, flow, *args)
             except CancelledError:
@@ -257,6 +258,28 @@ async def call_user(function: Callable[..., Any], *args: object) -> Any:  # noqa
         function, *args, limiter=threads, abandon_on_cancel=True
     )
     return await answer if inspect.isawaitable(answer) else answer
+
+
+@contextmanager
+def _awake(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Let a notebook's interrupt reach a cell that awaits.
+
+    ipykernel's handler of SIGINT queues a callback and does not wake the loop, so that it runs when
+    something else happens: `await asyncio.sleep(60)` can't be interrupted either (ipykernel 7.4).
+    """
+    if "ipykernel" not in sys.modules:
+        yield
+        return
+
+    async def tick() -> None:
+        while True:  # noqa: ASYNC110 - nobody can say when
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    ticking = loop.create_task(tick())
+    try:
+        yield
+    finally:
+        ticking.cancel()
 
 
 def _serve(ready: Future[tuple[BlockingPortal, AsyncExitStack]]) -> None:
