@@ -43,7 +43,7 @@ def sign(connection, now):
     if ONCE:
         ONCE.pop()
         os.kill(os.getpid(), signal.SIGSTOP)
-    columns = {"payment": "bytes", "valid_before": None, "reserved": Decimal(1)}
+    columns = {"payment": "bytes", "valid_before": None, "reserved": Decimal(1), "number_fee": None}
     return calls.sign(connection, now, "k", "w1", columns, LIMITS)
 
 async def main():
