@@ -25,7 +25,11 @@ class _Connection(H11Protocol):
         # Each request's scope gets a copy of this state; a WebSocket takes it over.
         self.app_state = {**self.app_state, "transport": transport}
         wire = self.app
-        if isinstance(wire, Wire) and wire.faults.take("connection") is not None:
+        if not isinstance(wire, Wire):
+            return
+        if wire.stopping.is_set():  # it was on its way in, and nobody would close it
+            transport.abort()
+        elif wire.faults.take("connection") is not None:
             reset(transport)
 
 
