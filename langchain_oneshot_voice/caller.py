@@ -397,7 +397,7 @@ class VoiceCaller(CallerSettings):
         # A key of the engine's is shown by what shows the engine, and a URL may hold a password.
         return await ENGINE.shared(
             ("journal", SecretStr(named), beat, lease),
-            lambda: CallJournal(named, heartbeat=beat, dead_after=lease),
+            lambda: CallJournal(named, heartbeat=beat, lease=lease),
         )
 
 

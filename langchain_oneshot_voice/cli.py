@@ -9,11 +9,9 @@ import threading
 from importlib.util import find_spec
 from typing import NoReturn
 
-INTERRUPTED = 130
-"""The exit status of a command that was stopped by Ctrl-C: 128 and the signal's number."""
-
 _NEEDED = ("typer", "rich")
 _USAGE_ERROR = 2
+_INTERRUPTED = 128 + signal.SIGINT
 _LAST_WORDS = 0.3
 """Seconds that calls in flight have, after Ctrl-C, to record how far they are."""
 
@@ -29,11 +27,11 @@ def main() -> None:
         from langchain_oneshot_voice.commands import app  # noqa: PLC0415 - an optional extra
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped before anything was done.\n")
-        raise SystemExit(INTERRUPTED) from None
+        raise SystemExit(_INTERRUPTED) from None
     try:
         app()
     except SystemExit as ended:
-        if ended.code == INTERRUPTED:
+        if ended.code == _INTERRUPTED:
             _leave()
         raise
 
@@ -51,7 +49,7 @@ def _leave() -> NoReturn:
     stopping.join(_LAST_WORDS)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(INTERRUPTED)
+    os._exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":

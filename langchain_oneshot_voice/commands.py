@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,6 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from langchain_oneshot_voice import wording
-from langchain_oneshot_voice.cli import INTERRUPTED
 from langchain_oneshot_voice.do_not_call import read_listed
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
@@ -292,7 +292,7 @@ def _with_journal(where: str | None, work: Callable[[CallJournal], Awaitable[T]]
 def _stop(what_is_left: str) -> NoReturn:
     """End after Ctrl-C."""
     _errors.print(Text(what_is_left), soft_wrap=True)
-    raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(128 + signal.SIGINT)
 
 
 def _fail(why: str) -> NoReturn:

@@ -32,6 +32,8 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 from anyio.from_thread import BlockingPortal
 
+from langchain_oneshot_voice.main_thread import Leaving, main_thread_leaving
+
 T = TypeVar("T")
 
 _LOOK_SECONDS = 0.1
@@ -39,9 +41,6 @@ _LOOK_SECONDS = 0.1
 
 _STILL_LOOKS = 2
 """After so many more looks at the same place, the main thread is taken to be blocked."""
-
-_LONGEST_CHAIN = 20
-"""Exceptions that were raised while another was handled, of which the first is looked for."""
 
 _LONGEST_STOP = 10.0
 """Seconds that the exit of the interpreter waits for flows that do not end when cancelled."""
@@ -52,21 +51,6 @@ class _Escaped:
     """What a flow raised that an event loop takes for its own end, such as `SystemExit`."""
 
     error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class _Leaving:
-    """The main thread leaves what it was doing: with which exception, and where it stands.
-
-    It holds neither the exception nor a frame: whoever drops the last reference to them closes the
-    generators in them, and that of a graph's stream waits for the graph's threads.
-    """
-
-    error: int
-    interrupted: bool
-    code: int
-    instruction: int
-    has_ended: bool
 
 
 @dataclass(eq=False, slots=True)
@@ -81,7 +65,7 @@ class _Wait:
 
     end: Callable[[], object]
     known: int | None = None
-    ended_by: _Leaving | None = None
+    ended_by: Leaving | None = None
 
 
 class Engine:
@@ -135,8 +119,9 @@ class Engine:
         portal, task = self._start(), asyncio.current_task()
         if task is None:  # pragma: no cover - a coroutine that awaits runs in a task
             raise AssertionError
-        end = partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
-        with self._watched(portal, end):
+        loop = asyncio.get_running_loop()
+        end = partial(loop.call_soon_threadsafe, task.cancel)
+        with self._watched(portal, end), _awake(loop):
             try:
                 ended: T | _Escaped = await portal.call_async(_contained, flow, *args)
             except CancelledError:
@@ -194,7 +179,7 @@ class Engine:
         if threading.current_thread() is threading.main_thread():
             yield _Wait(end)
             return
-        leaving = _main_thread_leaving()
+        leaving = main_thread_leaving()
         wait = _Wait(end, known=leaving.error if leaving is not None else None)
         with self._lock:
             self._waits.add(wait)
@@ -219,10 +204,10 @@ class Engine:
                         self._watching = False
                         return
                 leaving = None
-                # In a thread: see `_Leaving`. If that happens all the same, it is left to itself.
+                # In a thread: see `Leaving`. If that happens all the same, it is left to itself.
                 with anyio.move_on_after(_LOOK_SECONDS):
                     leaving = await anyio.to_thread.run_sync(
-                        _main_thread_leaving, abandon_on_cancel=True
+                        main_thread_leaving, abandon_on_cancel=True
                     )
                 looks = looks + 1 if leaving == before else 0
                 before = leaving
@@ -259,6 +244,28 @@ async def call_user(function: Callable[..., Any], *args: object) -> Any:  # noqa
     return await answer if inspect.isawaitable(answer) else answer
 
 
+@contextmanager
+def _awake(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Let a notebook's interrupt reach a cell that awaits.
+
+    ipykernel's handler of SIGINT queues a callback and does not wake the loop, so that it runs when
+    something else happens: `await asyncio.sleep(60)` can't be interrupted either (ipykernel 7.4).
+    """
+    if "ipykernel" not in sys.modules:
+        yield
+        return
+
+    async def tick() -> None:
+        while True:  # noqa: ASYNC110 - nobody can say when
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    ticking = loop.create_task(tick())
+    try:
+        yield
+    finally:
+        ticking.cancel()
+
+
 def _serve(ready: Future[tuple[BlockingPortal, AsyncExitStack]]) -> None:
     """Run a loop until its portal is stopped; close what is shared when every flow has ended."""
 
@@ -268,39 +275,6 @@ def _serve(ready: Future[tuple[BlockingPortal, AsyncExitStack]]) -> None:
             await portal.sleep_until_stopped()
 
     anyio.run(until_stopped, backend="asyncio")
-
-
-def _main_thread_leaving() -> _Leaving | None:
-    """See whether the main thread is being interrupted, exits, or has ended with an exception.
-
-    While a `with` or `finally` cleans up after an exception, it is the one that is being handled,
-    or the context of that one.
-    """
-    ident = threading.main_thread().ident
-    frame = sys._current_frames().get(ident or 0)  # noqa: SLF001 - public, for debuggers
-    if frame is None:
-        return None
-    code, instruction = id(frame.f_code), frame.f_lasti
-    while frame.f_back is not None:
-        frame = frame.f_back
-    # When the program has ended, the interpreter waits for its threads in this module.
-    has_ended = frame.f_globals.get("__name__") == threading.__name__
-    if has_ended:
-        error = getattr(sys, "last_value", None)
-    else:
-        error = sys._current_exceptions().get(ident or 0)  # noqa: SLF001 - likewise
-        if isinstance(error, tuple):  # Python 3.11
-            error = error[1]
-        for _ in range(_LONGEST_CHAIN):
-            if error is None or isinstance(error, KeyboardInterrupt | SystemExit):
-                break
-            error = error.__context__
-        else:
-            return None
-    if error is None:
-        return None
-    interrupted = isinstance(error, KeyboardInterrupt)
-    return _Leaving(id(error), interrupted, code, instruction, has_ended)
 
 
 async def _answer(answer: Future[T], flow: Callable[..., Awaitable[T]], *args: object) -> None:

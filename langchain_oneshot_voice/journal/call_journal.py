@@ -85,7 +85,7 @@ class CallJournal:
             for a record that ends with the process. By default what `ONESHOT_VOICE_JOURNAL` says,
             else `calls.sqlite` in the user's data directory. Files are created with mode 0600.
         heartbeat: seconds between the heartbeats that this process writes while it has calls.
-        dead_after: seconds without a heartbeat after which other processes may take its calls.
+        lease: seconds without a heartbeat after which other processes may take its calls.
 
     Raises:
         ValueError: a time is not greater than zero.
@@ -100,14 +100,14 @@ class CallJournal:
     """
 
     def __init__(
-        self, url: str | Path | None = None, *, heartbeat: float = 1.0, dead_after: float = 4.0
+        self, url: str | Path | None = None, *, heartbeat: float = 1.0, lease: float = 4.0
     ) -> None:
-        if heartbeat <= 0 or dead_after <= 0:
-            raise ValueError("heartbeat and dead_after must be greater than zero")
+        if heartbeat <= 0 or lease <= 0:
+            raise ValueError("heartbeat and lease must be greater than zero")
         self._store = locate(url)
         self._retention = Retention()
         self._heartbeat = heartbeat
-        self._dead_after = dead_after
+        self._lease = lease
         self._start()
         _JOURNALS.add(self)
 
@@ -457,7 +457,7 @@ class CallJournal:
         await asyncio.wrap_future(self._writer.stop())
 
     def _start(self) -> None:
-        self._worker = Worker(self._heartbeat, self._dead_after)
+        self._worker = Worker(self._heartbeat, self._lease)
         self._writer = JournalWriter(self._store, self._worker, self._retention)
         self._at_end = weakref.finalize(self, self._writer.stop_at_exit)
         self._at_end.atexit = False  # `_stop_all` does that, at a moment that is known

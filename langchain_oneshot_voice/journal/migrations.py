@@ -224,7 +224,7 @@ _TABLES_2 = (
     CREATE TABLE workers (
         worker TEXT NOT NULL,
         beat_at DOUBLE NOT NULL,
-        dead_after DOUBLE NOT NULL,
+        lease DOUBLE NOT NULL,
         PRIMARY KEY (worker)
     )
     """,

@@ -166,7 +166,7 @@ workers = Table(
     metadata,
     Column("worker", Text, primary_key=True),
     Column("beat_at", Double, nullable=False),
-    Column("dead_after", Double, nullable=False),
+    Column("lease", Double, nullable=False),
 )
 """The processes that work on calls, and when each of them last said so."""
 

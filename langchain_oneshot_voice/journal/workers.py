@@ -25,11 +25,11 @@ _DAY_SECONDS = 24 * 60 * 60.0
 
 # SQLAlchemy has no upsert that works for both databases.
 _BEAT = text(
-    "INSERT INTO workers (worker, beat_at, dead_after) VALUES (:worker, :beat_at, :dead_after)"
+    "INSERT INTO workers (worker, beat_at, lease) VALUES (:worker, :beat_at, :lease)"
     " ON CONFLICT (worker)"
-    " DO UPDATE SET beat_at = excluded.beat_at, dead_after = excluded.dead_after"
+    " DO UPDATE SET beat_at = excluded.beat_at, lease = excluded.lease"
 )
-_LAST_BEAT = select(workers.c.beat_at, workers.c.dead_after).where(
+_LAST_BEAT = select(workers.c.beat_at, workers.c.lease).where(
     workers.c.worker == bindparam("worker_id")
 )
 _REMOVE_OLD = workers.delete().where(workers.c.beat_at < bindparam("before"))
@@ -48,17 +48,17 @@ class Worker:
 
     Args:
         heartbeat: seconds between heartbeats.
-        dead_after: seconds without a heartbeat after which others may take its calls.
+        lease: seconds without a heartbeat after which others may take its calls.
     """
 
-    def __init__(self, heartbeat: float, dead_after: float) -> None:
+    def __init__(self, heartbeat: float, lease: float) -> None:
         self.name = secrets.token_hex(16)
         self.held: set[Hold] = set()
         """What its runs have."""
         self.unreleased: set[Hold] = set()
         """What its runs gave back and is not recorded yet."""
         self._heartbeat = heartbeat
-        self._dead_after = dead_after
+        self._lease = lease
         self._known = False
         self._tried_at = float("-inf")
         self._warned = ""
@@ -90,7 +90,7 @@ class Worker:
 
     def beat(self, connection: Connection, now: float) -> None:
         """Record that the worker is alive."""
-        terms = {"worker": self.name, "beat_at": now, "dead_after": self._dead_after}
+        terms = {"worker": self.name, "beat_at": now, "lease": self._lease}
         connection.execute(_BEAT, terms)
         if not self._known:
             connection.execute(_REMOVE_OLD, {"before": now - _DAY_SECONDS})
@@ -105,7 +105,7 @@ class Worker:
             return (call.call_key, call.owner) in self.held
         last = connection.execute(_LAST_BEAT, {"worker_id": call.worker}).first()
         # A heartbeat from the future was written before the clock was set back.
-        return last is not None and abs(now - last.beat_at) < last.dead_after
+        return last is not None and abs(now - last.beat_at) < last.lease
 
     def stepped(self, hold: Hold, written: Future[Any]) -> None:
         """Note a step after which its run does not have the call any more."""

@@ -127,6 +127,7 @@ class JournalWriter:
         with self._lock:
             if self._stopped is None:
                 self._stopped = Future()
+                self._stopped.set_running_or_notify_cancel()  # whoever waits can't cancel it
                 if self._thread is None:
                     self._stopped.set_result(None)
                 else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -15,6 +16,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState
 
 from .wire import Wire, reset
+
+_MOMENT = 0.002
 
 
 class _Connection(H11Protocol):
@@ -25,7 +28,11 @@ class _Connection(H11Protocol):
         # Each request's scope gets a copy of this state; a WebSocket takes it over.
         self.app_state = {**self.app_state, "transport": transport}
         wire = self.app
-        if isinstance(wire, Wire) and wire.faults.take("connection") is not None:
+        if not isinstance(wire, Wire):
+            return
+        if wire.stopping.is_set():  # it was on its way in, and nobody would close it
+            transport.abort()
+        elif wire.faults.take("connection") is not None:
             reset(transport)
 
 
@@ -66,6 +73,25 @@ class _Uvicorn(uvicorn.Server):
         await self.on_tick(0)
         self._on_start()
         await self._wire.stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close every connection, and wait for them only as long as they take.
+
+        uvicorn's own way rests for a tenth of a second, each time.
+        """
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.config.timeout_graceful_shutdown):
+                while state.connections or state.tasks:  # noqa: ASYNC110 - uvicorn has no event
+                    await asyncio.sleep(_MOMENT)
+        for task in state.tasks:
+            task.cancel()
 
 
 async def serve(wire: Wire, listener: socket.socket, on_start: Callable[[], None]) -> None:

@@ -153,7 +153,7 @@ class Attack:
             object.__setattr__(self, "payments", self.calls)
         if not self.max_wait:
             told = "unknown" not in self.ends and "in_progress" not in self.ends
-            object.__setattr__(self, "max_wait", 5.0 if told else 0.6)
+            object.__setattr__(self, "max_wait", 15.0 if told else 0.6)
         if self.leg == "socket" and not self.unready:
             object.__setattr__(self, "unready", 2)
         if self.leg == "receipts":

@@ -39,7 +39,7 @@ _VARYING = re.compile(
     r"|(?P<address>\b0x[0-9a-fA-F]{8,40}\b)"
     r"|(?P<port>127\.0\.0\.1:\d+)"
     rf"|(?P<datetime>datetime\.datetime\(\d[\d, ]*, tzinfo=(?:{_UTC})\))"
-    rf"|(?P<time>\d{{4}}-\d\d-\d\d[ T]{_TIME}(?: ?UTC|Z|[+-]\d\d:\d\d)?)"
+    rf"|(?P<time>\d{{4}}-\d\d-\d\d(?:[ T]| at ){_TIME}(?: ?UTC|Z|[+-]\d\d:\d\d)?)"
     r"|(?P<day>\b\d{4}-\d\d-\d\d\b)"
     r"|(?P<elapsed>(?<=elapsed_seconds)(?:=|': )\d+(?:\.\d+)?)"
 )

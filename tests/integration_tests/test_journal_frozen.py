@@ -43,11 +43,11 @@ def sign(connection, now):
     if ONCE:
         ONCE.pop()
         os.kill(os.getpid(), signal.SIGSTOP)
-    columns = {"payment": "bytes", "valid_before": None, "reserved": Decimal(1)}
+    columns = {"payment": "bytes", "valid_before": None, "reserved": Decimal(1), "number_fee": None}
     return calls.sign(connection, now, "k", "w1", columns, LIMITS)
 
 async def main():
-    journal = CallJournal(sys.argv[1], dead_after=0.2)
+    journal = CallJournal(sys.argv[1], lease=0.2)
     call = NewCall(
         call_key="k", account="a", base_url="b", numbers=(), fingerprint="f", request={}
     )

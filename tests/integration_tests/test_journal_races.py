@@ -82,7 +82,7 @@ def race(url: str, worker: int, start: Barrier, told: "Queue[dict[str, list[str]
 
     async def run() -> dict[str, list[str]]:
         # No worker takes over another one here, however slow the machine is.
-        journal = CallJournal(url, dead_after=600)
+        journal = CallJournal(url, lease=600)
         outcomes = {}
         for contest in CONTESTS:
             calls = wanted(contest, worker)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -270,3 +271,26 @@ async def test_rotated_token_is_polled_with_the_new_one(
     late = await replace(hasty, max_wait=10.0).acall(request, config=config)
     assert (early.call_status, late.call_status) == ("in_progress", "completed")
     assert times_rung(sandbox) == 1
+
+
+# What is kept of it
+
+
+def test_each_tenant_s_calls_are_kept_for_as_long_as_it_says(
+    sandbox: Sandbox, journal: CallJournal, make_tool: MakeTool
+) -> None:
+    """What ended before is forgotten for Ann and kept for Bob; what it cost stays."""
+    tool = make_tool(policy=their_policy)
+    kept = {
+        name: tool.invoke(tool_call(**arguments(number)), of_user(name)).artifact.call_key
+        for name, number in (("ann", "+14155550110"), ("bob", "+14155550111"))
+    }
+    tool.retention = timedelta(0)
+    tool.invoke(tool_call("call-2", **arguments("+14155550112")), of_user("ann"))
+
+    def recorded(name: str) -> Any:
+        return asyncio.run(_recorded(journal, kept[name]))
+
+    sandbox.wait_until(lambda: recorded("ann").numbers == ())
+    assert (recorded("ann").job, recorded("ann").reserved) == (None, Decimal("6.75"))
+    assert (len(recorded("bob").numbers), recorded("bob").job["status"]) == (1, "completed")

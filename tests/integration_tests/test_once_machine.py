@@ -61,7 +61,7 @@ names = st.sampled_from(sorted(KEYS))
 tempers = st.builds(
     Setting,
     credential=st.sampled_from([WALLET, TOKEN]),
-    dead_after=st.sampled_from([4.0, 4.0, 0.001]),  # the last: every process counts as dead
+    lease=st.sampled_from([4.0, 4.0, 0.001]),  # the last: every process counts as dead
     duplicate_window=st.sampled_from([CallPolicy().duplicate_window, None]),
     answers_for=st.sampled_from([None, None, 0.0]),
     one_clock=st.booleans(),

@@ -132,7 +132,7 @@ def test_calls_taken_from_live_workers_all_the_time_are_paid_once_each(tmp_path:
     """
     calls = 5000 if FULL else 40
     file = tmp_path / "raced.sqlite"
-    journals = [NotingJournal(file, heartbeat=0.01, dead_after=0.001) for _ in range(2)]
+    journals = [NotingJournal(file, heartbeat=0.01, lease=0.001) for _ in range(2)]
     with Sandbox(call_seconds=0.05, balance=Decimal(10**6)) as sandbox:
         for number in range(80):  # all minutes are used: credits for others would pay later calls
             sandbox.expect(f"+1415555{110 + number:04d}", CallScript(duration_seconds=290))

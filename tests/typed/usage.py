@@ -286,7 +286,7 @@ def journals(folder: Path) -> list[CallJournal]:
     return [
         CallJournal(),
         CallJournal("memory"),
-        CallJournal(folder / "calls.sqlite", heartbeat=0.5, dead_after=2),
+        CallJournal(folder / "calls.sqlite", heartbeat=0.5, lease=2),
         CallJournal("postgresql+psycopg://db.internal/calls"),
     ]
 

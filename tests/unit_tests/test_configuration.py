@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.load import dumps
 
-from langchain_oneshot_voice import CallPolicy, ConfigurationError, VoiceCallTool
+from langchain_oneshot_voice import CallPolicy, ConfigurationError, Timing, VoiceCallTool
 from langchain_oneshot_voice.oneshot.environment import PRODUCTION_URL
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, WalletKey
 
@@ -143,3 +146,81 @@ def test_tool_never_shows_its_secret(secret: dict[str, str]) -> None:
 def test_tool_is_not_serializable_by_langchain() -> None:
     """LangChain does not write the tool down, so it can't write the key down."""
     assert VoiceCallTool.is_lc_serializable() is False
+
+
+def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    """As if a package were not installed."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == package else find(name)
+    )
+
+
+def test_approval_in_a_graph_without_langgraph_is_an_error_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The extra to install is named when the tool is made, and when it is changed."""
+    tool = make(private_key=KEY)
+    without(monkeypatch, "langgraph")
+    with pytest.raises(ConfigurationError, match=r"langchain-oneshot-voice\[langgraph\]"):
+        make(private_key=KEY, approval="interrupt")
+    with pytest.raises(ConfigurationError, match=r"langchain-oneshot-voice\[langgraph\]"):
+        tool.approval = "interrupt"
+    assert tool.approval == "never"
+
+
+def test_postgresql_without_psycopg_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra to install is named, and nothing of the URL."""
+    without(monkeypatch, "psycopg")
+    with pytest.raises(ConfigurationError, match=r"langchain-oneshot-voice\[postgres\]") as refused:
+        make(private_key=KEY, journal="postgresql://me:a-password@db.internal/calls")
+    assert "a-password" not in str(refused.value)
+
+
+def test_journal_whose_folder_can_t_be_made_is_an_error_at_once(tmp_path: Path) -> None:
+    """And nothing is made."""
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(ConfigurationError, match="can't be made or written"):
+        make(private_key=KEY, journal=file / "below" / "calls.sqlite")
+    make(private_key=KEY, journal=tmp_path / "new" / "calls.sqlite")
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"approval": "interupt"},
+        {"approval": True},
+        {"policy": "strict"},
+        {"policy": {"max_cost_per_call": 5}},
+        {"on_progress": "print"},
+        {"journal": 5},
+        {"timing": 5},
+        {"retention": 30},
+        {"retention": timedelta(days=-1)},
+        {"credential": KEY},
+        {"max_wait": float("nan")},
+        {"max_wait": "60"},
+    ],
+    ids=repr,
+)
+def test_setting_of_a_wrong_kind_is_named_at_once(changes: dict[str, Any]) -> None:
+    """What it has to be is said; a guard is never set to something that does nothing."""
+    given = changes if "credential" in changes else {"private_key": KEY, **changes}
+    with pytest.raises(ConfigurationError, match=f"`{next(iter(changes))}` has to be"):
+        make(**given)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), True, "5", None])
+def test_time_that_is_none_is_named_at_once(seconds: Any) -> None:
+    """Each time is a number of seconds above zero."""
+    with pytest.raises(ConfigurationError, match="`connect` of Timing"):
+        Timing(connect=seconds)
+
+
+def test_lease_that_lapses_between_heartbeats_is_refused() -> None:
+    """A worker that lives would count as dead."""
+    with pytest.raises(ConfigurationError, match="would lapse between two heartbeats"):
+        Timing(heartbeat=5)
+    assert Timing(heartbeat=5, lease=20).lease == 20

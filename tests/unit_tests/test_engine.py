@@ -244,3 +244,36 @@ def _run(script: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+LOOKS_WHILE_GARBAGE_IS_COLLECTED = """
+import gc, threading
+from langchain_oneshot_voice.main_thread import main_thread_leaving
+
+class Garbage:
+    def __init__(self):
+        self.me = self
+        self.local = threading.local()  # goes away under a lock of the interpreter
+
+over = threading.Event()
+for _ in range(20):  # a look makes an object for each of them
+    threading.Thread(target=over.wait).start()
+for soon in range(1, 60):
+    gc.disable()
+    gc.collect()
+    for _ in range(10):
+        Garbage()
+    gc.set_threshold(gc.get_count()[0] + soon)  # collects when so many more objects are made
+    gc.enable()
+    main_thread_leaving()
+over.set()
+assert gc.isenabled()
+print("went on")
+"""
+
+
+def test_look_at_the_main_thread_does_not_lock_up_the_interpreter() -> None:
+    """A collection inside it does in Python 3.11, whatever is collected there."""
+    run = [sys.executable, "-c", LOOKS_WHILE_GARBAGE_IS_COLLECTED]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603 - our own program
+    assert (done.stdout, done.stderr) == ("went on\n", "")

@@ -89,7 +89,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         path = Path(self.folder.name) / "calls.sqlite"
         # Heartbeats are written when the machine says so, and not from time to time.
-        self.journals = [CallJournal(path, heartbeat=1e6, dead_after=DEAD_AFTER) for _ in "12"]
+        self.journals = [CallJournal(path, heartbeat=1e6, lease=DEAD_AFTER) for _ in "12"]
         for journal in self.journals:
             event.listen(journal._store.engine, "connect", do_not_wait_for_the_disk)
         self.now = 0.0

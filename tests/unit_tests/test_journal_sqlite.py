@@ -151,7 +151,7 @@ FAIL = "CREATE TRIGGER fail BEFORE UPDATE ON {} BEGIN SELECT RAISE(ABORT, 'the d
 async def test_a_release_that_was_not_written_is_repeated(tmp_path: Path) -> None:
     """The call is free within this process at once, and for others with a later heartbeat."""
     path = tmp_path / "calls.sqlite"
-    journal = CallJournal(path, heartbeat=0.02, dead_after=1000)
+    journal = CallJournal(path, heartbeat=0.02, lease=1000)
     other = CallJournal(path)
     await bring(journal, new("k"), "signed")
     await failing(path, FAIL.format("calls"))
@@ -228,7 +228,7 @@ async def claim(key):
 async def states():
     return [(await journal.read(k)).state for k in ("before", "child", "parent")]
 
-journal = CallJournal(sys.argv[1], dead_after=1000)
+journal = CallJournal(sys.argv[1], lease=1000)
 asyncio.run(claim("before"))
 child = os.fork()
 if child == 0:

@@ -72,9 +72,7 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_stopped_worker_is_dead_after_a_time(
-    journal: CallJournal, other: CallJournal
-) -> None:
+async def test_a_stopped_worker_is_lease_a_time(journal: CallJournal, other: CallJournal) -> None:
     """Another process is kept off until then, and goes on from the state after it."""
     await bring(journal, new("k"), "signed")
     async with stopped(journal):
@@ -109,8 +107,8 @@ async def test_a_worker_that_was_taken_over_can_not_write(
 
 
 async def test_heartbeats_keep_a_call(journal_url: str, other: CallJournal) -> None:
-    """A run that takes longer than `dead_after` keeps its call, though nobody does anything."""
-    journal = CallJournal(journal_url, heartbeat=0.02, dead_after=0.5)
+    """A run that takes longer than `lease` keeps its call, though nobody does anything."""
+    journal = CallJournal(journal_url, heartbeat=0.02, lease=0.5)
     first = (await claim(journal, new("k"))).now
     name = journal._worker.name
 
@@ -193,7 +191,7 @@ async def test_rows_of_dead_workers_are_removed(journal: CallJournal, other: Cal
 
     def record(connection: Connection, now: float) -> None:
         rows = [("old", now - 86_500), ("young", now - 86_300)]
-        terms = [{"worker": name, "beat_at": at, "dead_after": 4.0} for name, at in rows]
+        terms = [{"worker": name, "beat_at": at, "lease": 4.0} for name, at in rows]
         connection.execute(workers.insert(), terms)
 
     await other._write(record)
@@ -281,7 +279,7 @@ async def test_a_cancelled_claim_by_a_former_key_holds_nothing(
     await free(journal, other)
 
 
-@pytest.mark.parametrize("times", [{"heartbeat": 0}, {"dead_after": -1}])
+@pytest.mark.parametrize("times", [{"heartbeat": 0}, {"lease": -1}])
 def test_times_are_greater_than_zero(times: dict[str, float]) -> None:
     """Others would keep a worker dead, or its thread busy."""
     with pytest.raises(ValueError, match="greater than zero"):

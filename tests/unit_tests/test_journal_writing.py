@@ -1,6 +1,7 @@
 """The one thread that writes: commits in groups, failures, and tasks that are cancelled."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -115,3 +116,17 @@ async def test_a_closed_journal_says_so(journal_url: str) -> None:
     with pytest.raises(JournalUnavailableError, match="is closed"):
         await journal.read("k")
     await journal.aclose()
+
+
+async def test_closing_that_nobody_waits_for_is_finished(journal: CallJournal) -> None:
+    """A cancelled `aclose` goes on, its thread ends in peace, and another one waits for it."""
+    go_on = threading.Event()
+    busy = journal._submit(None, lambda *_: go_on.wait(5))
+    closing = asyncio.create_task(journal.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    go_on.set()
+    await journal.aclose()
+    assert busy.done()

@@ -249,12 +249,10 @@ class _Round:
     """A cell at work: a first worker, and a second one for the trials that need it."""
 
     def __init__(self, sandbox: Sandbox, cell: Cell, journal_file: Path) -> None:
-        dead_after = {"taken": 0.001, "late": 0.2}.get(cell.trial, 4.0)
+        lease = {"taken": 0.001, "late": 0.2}.get(cell.trial, 4.0)
         self._sandbox = sandbox
         self._cell = cell
-        self._journals = [
-            CallJournal(journal_file, heartbeat=0.05, dead_after=dead_after) for _ in range(2)
-        ]
+        self._journals = [CallJournal(journal_file, heartbeat=0.05, lease=lease) for _ in range(2)]
         self._clock = MovedClock(*self._journals)
         self._pool = ThreadPoolExecutor(2)
         self._waking = threading.Event()

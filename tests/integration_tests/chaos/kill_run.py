@@ -30,7 +30,7 @@ _LONGEST_MOMENT = 1.2
 _STEPS = ("quote", "paid", "paid", "paid", "receipts", "a while", "a while", "a while")
 """What a blow follows. The paid leg is the one that matters."""
 
-_SHORT = {"heartbeat": 0.03, "dead_after": 0.1}
+_SHORT = {"heartbeat": 0.03, "lease": 0.1}
 _HOUR = 3600.0
 
 

@@ -93,9 +93,9 @@ class VirtualJournal(CallJournal):
         failure: what goes wrong with the next operation.
     """
 
-    def __init__(self, database: Database, *, heartbeat: float, dead_after: float) -> None:
+    def __init__(self, database: Database, *, heartbeat: float, lease: float) -> None:
         self._database = database
-        super().__init__("memory", heartbeat=heartbeat, dead_after=dead_after)
+        super().__init__("memory", heartbeat=heartbeat, lease=lease)
 
     @property
     def beats_every(self) -> float:
@@ -112,7 +112,7 @@ class VirtualJournal(CallJournal):
 
     def _start(self) -> None:
         self._store = self._database.store
-        self._worker = Worker(self._heartbeat, self._dead_after)
+        self._worker = Worker(self._heartbeat, self._lease)
         self._writer = self._quick = _Writer(self._database, self._worker)
 
     def _submit(

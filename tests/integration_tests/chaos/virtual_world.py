@@ -98,7 +98,7 @@ class Setting:
         receipt_delay: seconds until a receipt shows.
         forgetful: whether the service forgets, once a quote has expired, that it was used.
         heartbeat: seconds between a process's heartbeats.
-        dead_after: seconds without one after which others take its calls.
+        lease: seconds without one after which others take its calls.
         duplicate_window: for which an answered call answers the same request.
         answers_for: seconds for which an ended call answers its key; `None` for ever.
         one_clock: whether the processes and the journal are on one machine.
@@ -110,7 +110,7 @@ class Setting:
     receipt_delay: float = 0.0
     forgetful: bool = False
     heartbeat: float = 1.0
-    dead_after: float = 4.0
+    lease: float = 4.0
     duplicate_window: timedelta | None = None
     answers_for: float | None = None
     one_clock: bool = True
@@ -258,7 +258,7 @@ class Process:
         setting = world.setting
         self.clock = world.machine if setting.one_clock else VirtualClock(world.loop)
         self.journal = VirtualJournal(
-            world.database, heartbeat=setting.heartbeat, dead_after=setting.dead_after
+            world.database, heartbeat=setting.heartbeat, lease=setting.lease
         )
         self._beating = world.loop.create_task(self._beat())
 

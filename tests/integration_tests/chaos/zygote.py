@@ -7,7 +7,7 @@ stdin, and writes what became of its children, a line each, to stdout: `{"forked
 
 A task has `journal`, `base_url`, `private_key` or `access_token`, `calls`, `result`, and perhaps:
 
-- `heartbeat`, `dead_after`: of its journal.
+- `heartbeat`, `lease`: of its journal.
 - `usual_timing`: true for the times that users have.
 - `start_at`: when to begin, in epoch seconds.
 - `jump`: when the clock jumps, in epoch seconds, and by how much.
@@ -60,7 +60,7 @@ class Work:
 
     def __init__(self, task: dict[str, Any]) -> None:
         self._task = task
-        timing = {name: task[name] for name in ("heartbeat", "dead_after") if name in task}
+        timing = {name: task[name] for name in ("heartbeat", "lease") if name in task}
         self._journal = CallJournal(task["journal"], **timing)
         self._clock = MovedClock(self._journal)
         self._cancelled = False

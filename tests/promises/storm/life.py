@@ -174,7 +174,7 @@ class Life:
 
     def _open_journal(self) -> Any:
         kind = mortal(CallJournal, self._process, "journal", operations(CallJournal))
-        return kind(self._scene.journal_file(), heartbeat=0.05, dead_after=0.2)
+        return kind(self._scene.journal_file(), heartbeat=0.05, lease=0.2)
 
     def _saver_of(self, kind: type[Any]) -> type[Any]:
         return mortal(kind, self._process, "saver", SAVER_WRITES)
