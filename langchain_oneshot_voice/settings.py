@@ -17,7 +17,8 @@ from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.approval import Approval
 from langchain_oneshot_voice.arguments import is_seconds, require_known
 from langchain_oneshot_voice.extraction import OutcomeSchema, check_schema
-from langchain_oneshot_voice.journal import CallJournal, check_address
+from langchain_oneshot_voice.journal import CallJournal, address, check_address
+from langchain_oneshot_voice.journal.addresses import ENVIRONMENT
 from langchain_oneshot_voice.oneshot.environment import PRODUCTION_URL, Environment
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
@@ -70,6 +71,10 @@ class CallerSettings:
         object.__setattr__(self, "base_url", base_url)
         object.__setattr__(self, "environment", Environment.at(base_url or PRODUCTION_URL))
         self._check()
+        journal = self.journal or os.environ.get(ENVIRONMENT)
+        if journal and not isinstance(journal, CallJournal):
+            # It is this one from now on, wherever the process goes and whatever is set later.
+            object.__setattr__(self, "journal", address(journal))
 
     def __copy__(self) -> Self:
         """It is frozen."""

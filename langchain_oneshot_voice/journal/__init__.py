@@ -31,7 +31,7 @@ from langchain_oneshot_voice.call_states import (
     UNSIGNED,
     CallState,
 )
-from langchain_oneshot_voice.journal.addresses import address, check_address
+from langchain_oneshot_voice.journal.addresses import address, check_address, default_path
 from langchain_oneshot_voice.journal.records import (
     AskedQuestion,
     CallRecord,
@@ -85,6 +85,7 @@ __all__ = [
     "Suppression",
     "address",
     "check_address",
+    "default_path",
 ]
 
 _MODULES = {"CallJournal": "call_journal", "LINE_BUSY_SECONDS": "guards"}

@@ -42,12 +42,19 @@ Stricter than SQLAlchemy, which takes `u:p@ss@h` for the host `ss@h` and shows i
 def address(where: str | Path | None, *, sandbox_port: int | None = None) -> str | Path:
     """The journal that is meant: this one, else the environment's, else the default.
 
+    A file is named from the root, so that it is the same one wherever the process goes.
+
     Args:
         where: a path, a URL or `"memory"`, if the user gave one.
         sandbox_port: where the service listens, if it is on this machine: its calls are no real
             ones, and stay out of the user's own record.
     """
-    return where or os.environ.get(ENVIRONMENT) or _default_path(sandbox_port)
+    where = where or os.environ.get(ENVIRONMENT) or default_path(sandbox_port)
+    path = None if address_fault(where) or is_postgres(where) else file_of(where)
+    if path is None or isinstance(where, Path) or "://" not in where:
+        return path or where
+    _, mark, options = where.partition("?")
+    return f"{where.partition(':')[0]}:///{path}{mark}{options}"
 
 
 def check_address(where: str | Path | None, *, sandbox_port: int | None = None) -> None:
@@ -105,7 +112,8 @@ def file_of(where: str | Path) -> Path | None:
     return None if path in ("", ":memory:") else Path(path).absolute()
 
 
-def _default_path(sandbox_port: int | None) -> Path:
+def default_path(sandbox_port: int | None) -> Path:
+    """The file where calls are recorded if nobody says where; see `address`."""
     name = "calls" if sandbox_port is None else f"sandbox-127.0.0.1-{sandbox_port}"
     return Path(platformdirs.user_data_dir("langchain-oneshot-voice")) / f"{name}.sqlite"
 

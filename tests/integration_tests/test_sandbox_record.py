@@ -53,6 +53,30 @@ def test_a_setting_of_the_user_s_wins_over_the_sandbox_s(sandbox: Sandbox, tmp_p
     assert (tool.private_key, file.exists()) == (None, True)
 
 
+@pytest.mark.parametrize("named", ["calls.sqlite", "sqlite:///calls.sqlite?timeout=9", None])
+def test_a_tool_keeps_the_journal_that_it_was_made_with(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str | None
+) -> None:
+    """Wherever the program goes later, and whatever is in the environment then."""
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    if named is None:
+        monkeypatch.setenv("ONESHOT_VOICE_JOURNAL", "calls.sqlite")
+    tool = VoiceCallTool(
+        private_key=sandbox.private_key,
+        base_url=sandbox.base_url,
+        policy=at_any_hour(),
+        journal=named,
+    )
+    monkeypatch.chdir(tmp_path / "second")
+    monkeypatch.setenv("ONESHOT_VOICE_JOURNAL", str(tmp_path / "other.sqlite"))
+    tool.invoke(tool_call())
+    tool.policy = at_any_hour(duplicate_window=None)
+    tool.invoke(tool_call())
+    assert [file.parent.name for file in tmp_path.rglob("*.sqlite")] == ["first"]
+
+
 @pytest.mark.parametrize(
     ("spelled", "service"),
     [
