@@ -29,7 +29,8 @@ class Timing:
     quote: float = 90.0
     """Until the answer to a question for a price begins: a model reads the objective first."""
     payment: float = 90.0
-    """Until the answer to a payment begins."""
+    """Until the answer to a payment begins; so long others wait for a call that pays for the
+    wallet's number."""
     answer: float = 20.0
     """Until any other answer of the service begins."""
     answer_rest: float = 15.0

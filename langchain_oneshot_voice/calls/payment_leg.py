@@ -86,11 +86,12 @@ class PaymentLeg:
         offer = state.offer
         if not price.is_fresh(offer) and not stands(offer.quote, self._clock.time()):
             return s.OfferOver()
-        refusal = await price.judged_again()
-        if refusal is not None:
-            return s.Refusal(refusal)
-        give_up = self._clock.monotonic() + self._services.timing.payment_unsent
+        # As long as the call that pays for the number may be without an answer.
+        give_up = self._clock.monotonic() + self._services.timing.payment
         for pause in self._services.timing.pauses():
+            refusal = await price.judged_again()
+            if refusal is not None:
+                return s.Refusal(refusal)
             try:
                 answer = await self._sign(offer)
             except VoiceCallError as wrong_terms:

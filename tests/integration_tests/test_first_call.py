@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -53,6 +54,26 @@ def test_twenty_first_calls_at_once_pay_for_one_number(tmp_path: Path) -> None:
     assert (told, paid, calls) == ({"completed"}, 20 * CALL + FEE, 20)
 
 
+def test_first_calls_wait_for_one_that_is_answered_slowly(
+    sandbox: Sandbox, journal: CallJournal
+) -> None:
+    """As long as its answer may take, and not only as long as a payment may stay unsent."""
+    first_answer = Event()
+
+    def slow(status: int, headers: dict[str, str], body: dict[str, Any] | None) -> Altered:
+        if not first_answer.is_set():
+            first_answer.set()
+            time.sleep(2 * IMPATIENT.payment_unsent)
+        return status, headers, body
+
+    sandbox.tamper("paid", slow)
+    caller = caller_on(sandbox, journal)
+    with ThreadPoolExecutor(3) as pool:
+        ends = [pool.submit(end_of, caller, request(n), key(n)) for n in numbers(3)]
+        told = {getattr(end.result(), "call_status", end.result()) for end in ends}
+    assert (told, spent(sandbox)) == ({"completed"}, 3 * CALL + FEE)
+
+
 def test_a_first_call_without_an_answer_holds_nobody_up_for_ever(
     sandbox: Sandbox, journal: CallJournal
 ) -> None:
@@ -60,7 +81,8 @@ def test_a_first_call_without_an_answer_holds_nobody_up_for_ever(
     sandbox.inject(Fault("paid", "status_503", times=10**6))
     first = end_of(caller_on(sandbox, journal, max_wait=0.1), request(numbers(2)[0]), key("first"))
     sandbox.clear_faults()
-    second = end_of(caller_on(sandbox, journal), request(numbers(2)[1]), key("second"))
+    hurried = caller_on(sandbox, journal, timing=replace(IMPATIENT, payment=0.5))
+    second = end_of(hurried, request(numbers(2)[1]), key("second"))
     assert getattr(first, "charged", first) == "unknown"
     assert getattr(second, "call_status", second) == "completed"
     assert (spent(sandbox), times_paid(sandbox)) == (CALL + FEE, 1)
