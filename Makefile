@@ -24,7 +24,7 @@ integration_tests: $(VENV)/.test  ## the tests against the sandbox, on 127.0.0.1
 	$(PYTEST) --numprocesses=3 $(TEST)/integration_tests $(TEST)/promises $(TEST)/hostile $(TEST)/upgrade --allow-hosts=127.0.0.1,::1 --allow-unix-socket
 
 chaos: $(VENV)/.test  ## every fault at every leg, killed workers, and 5,000 storms over real graphs
-	CHAOS=full $(PYTEST) --numprocesses=2 $(CHAOS_TESTS) --timeout=5400 --allow-hosts=127.0.0.1,::1 --allow-unix-socket
+	CHAOS=full $(BIN)/pytest $(CHAOS_TESTS) --timeout=5400 --allow-hosts=127.0.0.1,::1 --allow-unix-socket
 
 lint: $(VENV)/.lint  ## ruff, both as linter and as formatter
 	$(BIN)/ruff check .
