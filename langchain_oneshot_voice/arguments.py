@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import math
 from collections.abc import Callable, Collection, Iterable
 from functools import wraps
 from typing import ParamSpec
@@ -26,9 +25,15 @@ def require_known(what: str, given: Iterable[str], known: Collection[str]) -> No
         raise TypeError(wording.unknown_arguments(what, meant))
 
 
+LONGEST_SECONDS = 1e9
+"""Thirty years. A thread can't wait for centuries: it would end instead, with all that it does."""
+
+
 def is_seconds(value: object) -> bool:
-    """Whether it is a time: a finite number above zero."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    """Whether it is a time that can be waited for: a number above zero, and not too large."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return 0 < value <= LONGEST_SECONDS
 
 
 def knowing_its_arguments(init: Callable[P, None]) -> Callable[P, None]:

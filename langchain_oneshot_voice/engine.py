@@ -228,20 +228,42 @@ class Engine:
         self.__init__()  # type: ignore[misc]
 
 
-async def call_user(function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - theirs
+class Aside:
+    """A loop of its own, in a thread that nobody waits for: what blocks it holds up no call."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        name = "oneshot-voice-listeners"
+        threading.Thread(target=self._loop.run_forever, name=name, daemon=True).start()
+
+    async def run(self, work: Awaitable[T]) -> T:
+        """Await something there. What would end the loop comes out here."""
+        working = asyncio.run_coroutine_threadsafe(_contained(lambda: work), self._loop)
+        return _released(await asyncio.wrap_future(working))
+
+
+async def call_user(function: Callable[..., Any], *args: object, aside: Aside | None = None) -> Any:  # noqa: ANN401 - theirs
     """Call a function of the user's, sync or async; a sync one in a thread, off the loop.
 
     People think for as long as they like: there are as many of these threads as calls that wait
     for one, and the package's own work has others. A thread can't be cancelled: when its call is,
     it goes on, and nobody waits for it.
+
+    Args:
+        function: theirs.
+        args: what it is given.
+        aside: where a coroutine of it runs; by default on this loop.
     """
     if inspect.iscoroutinefunction(function):
-        return await function(*args)
-    threads = await ENGINE.shared("threads of users", lambda: CapacityLimiter(math.inf))
-    answer = await anyio.to_thread.run_sync(
-        function, *args, limiter=threads, abandon_on_cancel=True
-    )
-    return await answer if inspect.isawaitable(answer) else answer
+        answer: Any = function(*args)
+    else:
+        threads = await ENGINE.shared("threads of users", lambda: CapacityLimiter(math.inf))
+        answer = await anyio.to_thread.run_sync(
+            function, *args, limiter=threads, abandon_on_cancel=True
+        )
+    if not inspect.isawaitable(answer):
+        return answer
+    return await (answer if aside is None else aside.run(answer))
 
 
 @contextmanager

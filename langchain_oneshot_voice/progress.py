@@ -22,7 +22,7 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import BaseModel, ConfigDict
 
 from langchain_oneshot_voice.call_states import Stage
-from langchain_oneshot_voice.engine import call_user
+from langchain_oneshot_voice.engine import ENGINE, Aside, call_user
 from langchain_oneshot_voice.schemas import VoiceCallQuote, mask_number
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class ProgressTeller:
 
     Listeners are the user's code. They are told by a task of their own, one step after the other:
     whatever a listener does, it holds up no call, ends none and cancels none. Lives on one event
-    loop.
+    loop; coroutines of listeners run on another one, which they may block.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class ProgressTeller:
         self._config = config
         self._listeners: list[Callable[[CallProgress], Awaitable[None]]] = []
         if on_progress is not None:
-            self._listeners.append(partial(call_user, on_progress))
+            self._listeners.append(partial(self._tell_function, on_progress))
         callbacks = (config or {}).get("callbacks")
         if getattr(callbacks, "handlers", callbacks):
             self._listeners.append(self._tell_callbacks)
@@ -122,9 +122,13 @@ class ProgressTeller:
                         self._broken.add(number)
                         log.exception("a progress listener failed; it is told on")
 
+    async def _tell_function(self, on_progress: OnProgress, progress: CallProgress) -> None:
+        await call_user(on_progress, progress, aside=await _aside())
+
     async def _tell_callbacks(self, progress: CallProgress) -> None:
         data = progress.model_dump(mode="json", exclude_none=True)
-        await adispatch_custom_event(EVENT, data, config=self._config)
+        # Handlers share an executor, too, and block it: in the engine's loop it looks up hosts.
+        await (await _aside()).run(adispatch_custom_event(EVENT, data, config=self._config))
 
     def _tell_graph(self, progress: CallProgress) -> None:
         """Write to the graph's stream, which only takes it in."""
@@ -140,6 +144,10 @@ class ProgressTeller:
             write({EVENT: progress.model_dump(mode="json", exclude_none=True)})
         except Exception:  # the user's own, and no reason to stop a call that is being paid for
             log.exception("a graph's stream can't be written")
+
+
+async def _aside() -> Aside:
+    return await ENGINE.shared("listeners", Aside)
 
 
 def _is_cancelled() -> bool:

@@ -124,7 +124,9 @@ class CallerSettings:
         if self.on_progress is not None and not callable(self.on_progress):
             raise wording.setting_unusable("on_progress", "a function")
         if self.max_wait is not None and not is_seconds(self.max_wait):
-            raise wording.setting_unusable("max_wait", "a number of seconds above zero")
+            raise wording.setting_unusable(
+                "max_wait", "a number of seconds above zero, at most 1e9"
+            )
         if not isinstance(self.journal, str | Path | CallJournal | None):
             raise wording.setting_unusable("journal", "a URL, a path, or a CallJournal")
         if not isinstance(self.journal, CallJournal):

@@ -30,6 +30,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
+from langchain_oneshot_voice.arguments import is_seconds
 from langchain_oneshot_voice.call_states import CallState
 from langchain_oneshot_voice.journal import (
     accounts,
@@ -88,7 +89,7 @@ class CallJournal:
         lease: seconds without a heartbeat after which other processes may take its calls.
 
     Raises:
-        ValueError: a time is not greater than zero.
+        ValueError: a time is no number of seconds greater than zero, or more than 1e9.
 
     Example:
         ```python
@@ -102,8 +103,8 @@ class CallJournal:
     def __init__(
         self, url: str | Path | None = None, *, heartbeat: float = 1.0, lease: float = 4.0
     ) -> None:
-        if heartbeat <= 0 or lease <= 0:
-            raise ValueError("heartbeat and lease must be greater than zero")
+        if not (is_seconds(heartbeat) and is_seconds(lease)):
+            raise ValueError("heartbeat and lease must be greater than zero, and at most 1e9")
         self._store = locate(url)
         self._retention = Retention()
         self._heartbeat = heartbeat

@@ -18,6 +18,7 @@ PRODUCTION_URL = "https://win.oneshotagent.com"
 STAGING_URL = "https://api-stg.oneshotagent.com"
 
 _LOOPBACK = "127.0.0.1"
+_PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +55,19 @@ class Environment:
 
     @property
     def service(self) -> str:
-        """The service's one name in call keys and guards, however this machine is spelled."""
-        if not self.is_loopback:
-            return self.base_url
+        """The service's one name in call keys and guards, however its host is spelled."""
         url = urlsplit(self.base_url)
-        return urlunsplit((url.scheme, f"{_LOOPBACK}:{self.port}", url.path, "", ""))
+        host = _LOOPBACK if self.is_loopback else (url.hostname or "").removesuffix(".")
+        host = f"[{host}]" if ":" in host else host
+        is_usual = self.port == _PORTS[url.scheme] and not self.is_loopback
+        where = host if is_usual else f"{host}:{self.port}"
+        return urlunsplit((url.scheme, where, url.path, "", ""))
 
     @property
     def port(self) -> int:
         """Where it listens."""
         url = urlsplit(self.base_url)
-        return url.port or (443 if url.scheme == "https" else 80)
+        return url.port or _PORTS[url.scheme]
 
     @classmethod
     def at(cls, base_url: str) -> Environment:

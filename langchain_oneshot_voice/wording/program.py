@@ -91,7 +91,7 @@ def setting_unusable(name: str, expected: str) -> ConfigurationError:
 def timing_unusable(name: str) -> ConfigurationError:
     """A time is not a number of seconds."""
     return ConfigurationError(
-        f"`{name}` of Timing has to be a number of seconds above zero.",
+        f"`{name}` of Timing has to be a number of seconds above zero, at most 1e9.",
         advice="The program has to be corrected.",
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from chaos.ledger import times_rung
 from conftest import MakeTool
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 from placing import NUMBER, arguments, at_any_hour, signatures, tool_call
 
@@ -76,9 +77,9 @@ async def test_people_who_think_hold_up_nobody(make_tool: MakeTool, sandbox: San
     assert times_rung(sandbox) == 1
 
 
-@pytest.mark.parametrize("is_async", [False, True], ids=["function", "coroutine"])
+@pytest.mark.parametrize("how", ["function", "coroutine", "blocking coroutine"])
 async def test_listener_that_never_comes_back_holds_up_no_call(
-    make_tool: MakeTool, is_async: bool
+    make_tool: MakeTool, how: str
 ) -> None:
     """It is told beside the call, and the call ends without it."""
     forever = threading.Event()
@@ -89,10 +90,39 @@ async def test_listener_that_never_comes_back_holds_up_no_call(
     async def stuck_too(_progress: CallProgress) -> None:
         await asyncio.sleep(60)
 
-    tool = make_tool(on_progress=stuck_too if is_async else stuck)
+    async def blocks_its_loop(progress: CallProgress) -> None:
+        stuck(progress)
+
+    ways = {"function": stuck, "coroutine": stuck_too, "blocking coroutine": blocks_its_loop}
+    tool = make_tool(on_progress=ways[how])
     message = await asyncio.wait_for(tool.ainvoke(tool_call()), 10)
     forever.set()
     assert message.artifact.call_status == "completed"
+
+
+@pytest.mark.parametrize("run_inline", [False, True])
+async def test_callbacks_that_never_come_back_hold_up_nobody(
+    make_tool: MakeTool, run_inline: bool
+) -> None:
+    """Neither their own calls nor others, which have to look up a host: threads are left for it."""
+    forever = threading.Event()
+
+    class Stuck(BaseCallbackHandler):
+        def on_custom_event(self, *_: Any, **__: Any) -> None:
+            forever.wait(60)
+
+    Stuck.run_inline = run_inline
+    policy = at_any_hour(max_cost_per_day=None)
+    calls = [tool_call(f"c{n}", **arguments(f"+1415555{3000 + n}")) for n in range(40)]
+    own = make_tool(policy=policy)
+    told = await asyncio.wait_for(
+        asyncio.gather(*(own.ainvoke(call, {"callbacks": [Stuck()]}) for call in calls)), 30
+    )
+    with Sandbox(call_seconds=0.05) as other:
+        tool = other.tool(base_url=other.base_url.replace("127.0.0.1", "localhost"))
+        message = await asyncio.wait_for(tool.ainvoke(tool_call()), 5)
+    forever.set()
+    assert {m.artifact.call_status for m in [*told, message]} == {"completed"}
 
 
 @pytest.mark.parametrize("fault", [asyncio.CancelledError, KeyboardInterrupt, SystemExit, OSError])

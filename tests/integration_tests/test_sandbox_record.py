@@ -86,9 +86,11 @@ def test_a_tool_keeps_the_journal_that_it_was_made_with(
         ("http://127.0.0.1", "http://127.0.0.1:80"),
         ("https://localhost/a", "https://127.0.0.1:443/a"),
         ("https://win.oneshotagent.com/", "https://win.oneshotagent.com"),
+        ("HTTPS://Win.OneShotAgent.com.:443/", "https://win.oneshotagent.com"),
+        ("https://[2001:DB8::1]:8443/a", "https://[2001:db8::1]:8443/a"),
     ],
 )
-def test_this_machine_has_one_name(spelled: str, service: str) -> None:
+def test_a_service_has_one_name(spelled: str, service: str) -> None:
     """However it is spelled, it is one service in call keys and guards."""
     assert Environment.at(spelled).service == service
 

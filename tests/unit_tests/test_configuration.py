@@ -212,9 +212,12 @@ def test_setting_of_a_wrong_kind_is_named_at_once(changes: dict[str, Any]) -> No
         make(**given)
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), True, "5", None])
+@pytest.mark.parametrize(
+    "seconds",
+    [0, -1, float("nan"), float("inf"), 1e10, pytest.param(10**400, id="huge"), True, "5", None],
+)
 def test_time_that_is_none_is_named_at_once(seconds: Any) -> None:
-    """Each time is a number of seconds above zero."""
+    """Each time is a number of seconds above zero, and none that no thread can wait for."""
     with pytest.raises(ConfigurationError, match="`connect` of Timing"):
         Timing(connect=seconds)
 

@@ -279,9 +279,11 @@ async def test_a_cancelled_claim_by_a_former_key_holds_nothing(
     await free(journal, other)
 
 
-@pytest.mark.parametrize("times", [{"heartbeat": 0}, {"lease": -1}])
+@pytest.mark.parametrize(
+    "times", [{"heartbeat": 0}, {"lease": -1}, {"heartbeat": 1e10}, {"heartbeat": float("nan")}]
+)
 def test_times_are_greater_than_zero(times: dict[str, float]) -> None:
-    """Others would keep a worker dead, or its thread busy."""
+    """Others would keep a worker dead, or its thread busy, or end it."""
     with pytest.raises(ValueError, match="greater than zero"):
         CallJournal("memory", **times)
 

@@ -282,7 +282,9 @@ def program_texts() -> Iterator[Entry]:
     yield case("", program.not_picklable, "VoiceCallTool")
     yield case("", program.not_configurable, "VoiceCallTool")
     yield case("", program.setting_of_the_tool, "approval")
-    yield case("", program.setting_unusable, "max_wait", "a number of seconds above zero")
+    yield case(
+        "", program.setting_unusable, "max_wait", "a number of seconds above zero, at most 1e9"
+    )
     yield case("", program.timing_unusable, "lease")
     yield case("", program.lease_too_short, 1.0, 2.5)
     yield case("", program.http_package_unknown, "curl", ("httpx2", "httpx"))
