@@ -19,7 +19,16 @@ STATEMENTS = {
     "ours: VoiceCallTool": "from langchain_oneshot_voice import VoiceCallTool",
     "official: VoiceTool": "from langchain_oneshot import VoiceTool",
 }
-LAZY = ("eth_account", "httpx", "sqlalchemy", "websockets", "starlette", "langgraph", "rich")
+LAZY = (
+    "eth_account",
+    "eth_keys",
+    "httpx",
+    "sqlalchemy",
+    "websockets",
+    "starlette",
+    "langgraph",
+    "rich",
+)
 
 
 def seconds(statement: str) -> float:

@@ -19,6 +19,7 @@ from typing import Any, cast
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.errors import PaymentTermsError
+from langchain_oneshot_voice.oneshot.eip712 import Domain, Struct, digest
 from langchain_oneshot_voice.oneshot.environment import Chain
 from langchain_oneshot_voice.oneshot.reading import fields, read_json
 from langchain_oneshot_voice.schemas import VoiceCallQuote
@@ -38,14 +39,17 @@ _UNSIGNED = "0x"
 ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _ATOMIC = re.compile(r"0|[1-9]\d{0,29}", re.ASCII)
 
-_AUTHORIZATION_TYPE = [
-    {"name": "from", "type": "address"},
-    {"name": "to", "type": "address"},
-    {"name": "value", "type": "uint256"},
-    {"name": "validAfter", "type": "uint256"},
-    {"name": "validBefore", "type": "uint256"},
-    {"name": "nonce", "type": "bytes32"},
-]
+_TRANSFER = Struct(
+    "TransferWithAuthorization",
+    (
+        ("from", "address"),
+        ("to", "address"),
+        ("value", "uint256"),
+        ("validAfter", "uint256"),
+        ("validBefore", "uint256"),
+        ("nonce", "bytes32"),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,15 +210,10 @@ def authorize(terms: PaymentTerms, payer: str, now: float) -> Authorization:
     )
 
 
-def typed_data(chain: Chain, authorization: Authorization) -> tuple[dict[str, Any], ...]:
-    """What is signed: the EIP-712 domain, types and message."""
-    domain = {
-        "name": chain.token_name,
-        "version": chain.token_version,
-        "chainId": chain.chain_id,
-        "verifyingContract": chain.usdc,
-    }
-    return domain, {"TransferWithAuthorization": _AUTHORIZATION_TYPE}, authorization.message()
+def digest_of(chain: Chain, authorization: Authorization) -> bytes:
+    """What is signed: 32 bytes that stand for this transfer of the chain's token."""
+    domain = Domain(chain.token_name, chain.token_version, chain.chain_id, chain.usdc)
+    return digest(domain, _TRANSFER, authorization.message())
 
 
 def payment_header(terms: PaymentTerms, authorization: Authorization, signature: str) -> str:

@@ -1,7 +1,7 @@
 """Who pays, and how a request proves it: a wallet's private key, or an access token.
 
-Promises: the secret is never in a repr, an error or a log; `eth_account` (as slow to import as
-all of LangChain) is imported when something is signed, not before.
+Promises: the secret is never in a repr, an error or a log; `eth_keys` (slow to import) is imported
+when something is signed, not before.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import json
 import os
 import re
 import secrets
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import SecretStr
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.oneshot import payment
+from langchain_oneshot_voice.oneshot.eip712 import Domain, Struct, digest
 
 if TYPE_CHECKING:
-    from eth_account.signers.local import LocalAccount
+    from eth_keys.datatypes import PrivateKey
 
 Scope = Literal["read", "write"]
 """What a proof is good for: `read` for looking things up, `write` for leg one and for credits."""
@@ -31,13 +33,11 @@ _KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}", re.ASCII)
 _TOKEN = re.compile(r"oneshot_[0-9a-f]{64}", re.ASCII)
 _CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
-_PROOF_DOMAIN = {"name": "OneShot Agent Auth", "version": "1"}
-_PROOF_TYPE = [
-    {"name": "agent", "type": "address"},
-    {"name": "scope", "type": "string"},
-    {"name": "issuedAt", "type": "uint256"},
-    {"name": "nonce", "type": "bytes32"},
-]
+_PROOF_DOMAIN = Domain("OneShot Agent Auth", "1")
+_PROOF = Struct(
+    "AgentReadAuth",
+    (("agent", "address"), ("scope", "string"), ("issuedAt", "uint256"), ("nonce", "bytes32")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +78,20 @@ class WalletKey:
             raise wording.private_key_unusable()
         self.secret = secret
         self.fingerprint = _fingerprint(self.secret)
-        self._account: LocalAccount | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(**********)"
 
     @property
     def address(self) -> str:
-        """The wallet's address, with its checksum. The first use imports `eth_account`."""
-        return str(self._signer.address)
+        """The wallet's address, with its checksum. The first use imports `eth_keys`."""
+        return str(self._key().public_key.to_checksum_address())
 
     def proof(self, scope: Scope, now: float) -> dict[str, str]:
         """A header that proves the wallet for one request. Single use, fresh for five minutes."""
         claim = {"agent": self.address, "scope": scope, "issuedAt": int(now)}
         nonce = secrets.token_bytes(32)
-        signature = self._sign(
-            _PROOF_DOMAIN, {"AgentReadAuth": _PROOF_TYPE}, claim | {"nonce": nonce}
-        )
+        signature = self._sign(digest(_PROOF_DOMAIN, _PROOF, claim | {"nonce": nonce}))
         proof = claim | {"nonce": "0x" + nonce.hex(), "signature": signature}
         return {"x-agent-proof": base64.b64encode(json.dumps(proof).encode()).decode()}
 
@@ -103,24 +100,22 @@ class WalletKey:
         if terms.amount == 0:
             return SignedPayment(payment.credits_header(terms, self.address), None)
         transfer = payment.authorize(terms, self.address, now)
-        signature = self._sign(*payment.typed_data(terms.chain, transfer))
+        signature = self._sign(payment.digest_of(terms.chain, transfer))
         header = payment.payment_header(terms, transfer, signature)
         return SignedPayment(header, float(transfer.valid_before))
 
-    @property
-    def _signer(self) -> LocalAccount:
-        if self._account is None:
-            # The import raises the recursion limit a hundredfold, for all of the program.
-            limit = sys.getrecursionlimit()
-            from eth_account import Account  # noqa: PLC0415 - a second to import, for signers only
+    @cached_property
+    def _key(self) -> Callable[[], PrivateKey]:
+        """The key, in a function: its own repr would show it."""
+        from eth_keys.datatypes import PrivateKey  # noqa: PLC0415 - slow to import, for signers only
 
-            sys.setrecursionlimit(limit)
-            self._account = Account.from_key(self.secret.get_secret_value())
-        return self._account
+        key = PrivateKey(bytes.fromhex(self.secret.get_secret_value().removeprefix("0x")))
+        return lambda: key
 
-    def _sign(self, domain: dict[str, Any], types: dict[str, Any], message: dict[str, Any]) -> str:
-        signed = self._signer.sign_typed_data(domain, types, message)
-        return "0x" + bytes(signed.signature).hex()
+    def _sign(self, what: bytes) -> str:
+        """Sign 32 bytes; the signature as Ethereum writes it, `0x` and r, s and v."""
+        r_and_s_and_parity = self._key().sign_msg_hash(what).to_bytes()
+        return "0x" + (r_and_s_and_parity[:-1] + bytes([r_and_s_and_parity[-1] + 27])).hex()
 
 
 class AccessToken:

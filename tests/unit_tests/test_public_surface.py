@@ -67,7 +67,15 @@ def test_version_is_the_distributions() -> None:
 
 def test_import_does_not_pull_in_what_a_call_needs() -> None:
     """Importing the package imports no HTTP client, database, server or signing library."""
-    heavy = ("httpx", "sqlalchemy", "starlette", "eth_account", "websockets", "phonenumbers")
+    heavy = (
+        "httpx",
+        "sqlalchemy",
+        "starlette",
+        "eth_account",
+        "eth_keys",
+        "websockets",
+        "phonenumbers",
+    )
     script = f"""
 import sys
 import langchain_core.tools

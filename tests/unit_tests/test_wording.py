@@ -196,7 +196,7 @@ def test_advice_is_recognised() -> None:
 
 def test_tool_is_imported_without_what_a_call_needs() -> None:
     """The texts bring no HTTP client, database, signing or number library with them."""
-    heavy = ("httpx", "sqlalchemy", "eth_account", "websockets", "phonenumbers")
+    heavy = ("httpx", "sqlalchemy", "eth_account", "eth_keys", "websockets", "phonenumbers")
     script = f"""
 import sys
 import langchain_core.tools
