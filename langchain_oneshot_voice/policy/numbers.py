@@ -16,7 +16,9 @@ may be called, and when, is left to the policy.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 import phonenumbers
@@ -116,6 +118,7 @@ class PhoneNumber:
     time_zones: tuple[str, ...]
 
 
+@lru_cache(maxsize=1024)  # a call's numbers are read again after its price, and after an answer
 def read_number(spelled: str, *, default_region: str | None = None) -> PhoneNumber:
     """Read a number as people write it, and require one that may be called.
 
@@ -187,8 +190,8 @@ def _refuse_emergency(
     """
     valid = number is not None and phonenumbers.is_valid_number(number)
     for rest, regions in _ways_to_dial(dialled, number, default_region):
-        if any(shortnumberinfo.is_emergency_number(rest, region) for region in regions) or (
-            not valid and (_starts_an_emergency(rest, regions) or _emergency_anywhere(rest))
+        if _is_emergency(rest, regions) or (
+            not valid and (_starts_an_emergency(rest, regions) or _is_emergency(rest, REGIONS))
         ):
             raise NumberRefusedError("emergency_number", dialled, wording.number_fault("emergency"))
 
@@ -223,10 +226,10 @@ def _starts_an_emergency(rest: str, regions: tuple[str, ...]) -> bool:
     return any(shortnumberinfo.connects_to_emergency_number(rest, region) for region in regions)
 
 
-def _emergency_anywhere(rest: str) -> bool:
-    """Whether any country's emergency number is just this. Slow the first time, so asked last."""
+def _is_emergency(rest: str, regions: Iterable[str]) -> bool:
+    """Whether an emergency number of these countries is just this. Most numbers are too long."""
     return len(rest) <= _LONGEST_EMERGENCY and any(
-        shortnumberinfo.is_emergency_number(rest, region) for region in REGIONS
+        shortnumberinfo.is_emergency_number(rest, region) for region in regions
     )
 
 

@@ -8,8 +8,15 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from phonenumbers import PhoneMetadata
 
-from langchain_oneshot_voice.policy.numbers import NumberRefusedError, read_number, read_prefix
+from langchain_oneshot_voice.policy.numbers import (
+    _LONGEST_EMERGENCY,
+    REGIONS,
+    NumberRefusedError,
+    read_number,
+    read_prefix,
+)
 from langchain_oneshot_voice.schemas import VoiceCallInput
 
 NEVER = [
@@ -173,3 +180,11 @@ def test_what_the_schema_takes_and_the_policy_reads_are_the_same_spellings(spell
     """A number that one of them reads, the other reads, too."""
     asked = VoiceCallInput(objective="Ask for the hours.", target_number=spelled)
     assert asked.numbers == (read_number(spelled).e164,) == ("+14155550100",)
+
+
+def test_no_country_s_emergency_number_is_longer_than_what_is_compared() -> None:
+    """A number that is longer is not compared with them: that would be most of the work."""
+    for region in REGIONS:
+        metadata = PhoneMetadata.short_metadata_for_region(region)
+        if metadata is not None and metadata.emergency is not None:
+            assert max(metadata.emergency.possible_length) <= _LONGEST_EMERGENCY, region
