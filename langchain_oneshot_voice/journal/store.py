@@ -84,9 +84,6 @@ class Store(Protocol):
     def check(self, *, writing: bool) -> None:
         """Raise if what is written would be found by nobody."""
 
-    def in_transaction(self, connection: Connection) -> bool:
-        """Tell whether a failure has left the transaction as it was."""
-
     def committed(self, connection: Connection, transaction_id: str | None) -> bool:
         """Tell, inside a later transaction, whether that one committed."""
 
@@ -202,11 +199,6 @@ class SQLiteStore:
         if self._file is not None:
             self._file.check(writing=writing)
 
-    def in_transaction(self, connection: Connection) -> bool:
-        """Ask SQLite, which ends a transaction by itself when a disk fails."""
-        driver: Any = connection.connection.driver_connection
-        return bool(driver.in_transaction)
-
     def committed(self, connection: Connection, transaction_id: str | None) -> bool:
         """Answer no: a commit in a file of this machine either returns or fails."""
         del connection, transaction_id
@@ -294,11 +286,6 @@ class PostgresStore:
 
     def check(self, *, writing: bool) -> None:
         """Do nothing: who has a connection has the database."""
-
-    def in_transaction(self, connection: Connection) -> bool:
-        """Answer yes: a failure ends a savepoint, and only a lost connection ends more."""
-        del connection
-        return True
 
     def failed(self, error: Exception, *, doing: str = "use") -> JournalUnavailableError:
         """Say why an operation failed, without what the connection was made with."""

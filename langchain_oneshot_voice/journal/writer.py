@@ -1,9 +1,9 @@
 """One thread that writes a journal: what waits together is committed together.
 
 A commit costs a disk a few milliseconds whatever it holds, so the thread takes everything that is
-queued, runs each operation in a savepoint of its own inside one transaction, commits once, and only
-then answers. An operation that fails undoes itself alone; a commit that fails fails everyone in it.
-Between batches, and while nothing is queued, it does what has to be done from time to time.
+queued, runs it inside one transaction, commits once, and only then answers. If an operation fails,
+all are undone and each is run again by itself; a commit that fails fails everyone in it. Between
+batches, and while nothing is queued, it does what has to be done from time to time.
 
 Promises: an event loop is never blocked; nothing is reported done before it is on disk; a dropped
 connection is opened again once, and nothing that was committed is done twice. It knows no tables.
@@ -70,7 +70,7 @@ class _CommitUnanswered(Exception):  # noqa: N818 - not a fault yet: the databas
 
 
 class _BatchUndone(Exception):  # noqa: N818 - not a fault of the others
-    """One operation failed in such a way that the database undid the whole transaction."""
+    """One operation failed, and all of them were undone."""
 
 
 class JournalWriter:
@@ -221,10 +221,7 @@ class JournalWriter:
             if after is not None and self._store.committed(connection, after.transaction_id):
                 connection.rollback()
                 return after.outcomes
-            if len(batch) == 1:
-                outcomes = [_Outcome(value=batch[0].operation(connection, started.now))]
-            else:
-                outcomes = [self._try(item.operation, connection, started.now) for item in batch]
+            outcomes = self._outcomes(batch, connection, started.now)
             try:
                 connection.commit()
             except DBAPIError as error:
@@ -246,18 +243,17 @@ class JournalWriter:
             lost.maybe_recorded = True  # whoever took the file away may put it back
             raise
 
-    def _try(self, operation: Operation[Any], connection: Connection, now: float) -> _Outcome:
+    def _outcomes(
+        self, batch: Sequence[_Queued], connection: Connection, now: float
+    ) -> list[_Outcome]:
+        """Carry out every operation, without a savepoint for each: few ever fail."""
         try:
-            with connection.begin_nested():
-                return _Outcome(value=operation(connection, now))
-        except DBAPIError as error:
-            if error.connection_invalidated:
+            return [_Outcome(value=item.operation(connection, now)) for item in batch]
+        except Exception as error:
+            gone = isinstance(error, DBAPIError) and error.connection_invalidated
+            if gone or len(batch) == 1:
                 raise
-            if not self._store.in_transaction(connection):
-                raise _BatchUndone from error
-            return _Outcome(error=self._store.failed(error))
-        except Exception as error:  # noqa: BLE001 - it is the waiter's, and undid itself alone
-            return _Outcome(error=error)
+            raise _BatchUndone from error
 
     def _connect(self) -> Connection:
         if self._connection is None:
