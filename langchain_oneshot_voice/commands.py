@@ -121,14 +121,14 @@ def recover(
     max_wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for each call.")] = 60,
     journal: Journal = None,
 ) -> None:
-    """Finish what dead processes left: calls that were paid for, or may have been.
+    """Finish what dead processes left: calls that were paid for, or may have been, of all tenants.
 
     Needs the credential that they were made with, from the environment.
     """
     from langchain_oneshot_voice.tool import VoiceCallTool  # noqa: PLC0415 - slow to import
 
     try:
-        ends = VoiceCallTool(journal=journal).caller.recover(max_wait)
+        ends = VoiceCallTool(journal=journal).caller.recover(max_wait, every_tenant=True)
     except VoiceCallError as error:
         _fail(str(error))
     for end in ends:

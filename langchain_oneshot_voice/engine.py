@@ -40,7 +40,7 @@ _LOOK_SECONDS = 0.1
 """Between looks at the main thread, while another thread waits for a flow."""
 
 _STILL_LOOKS = 2
-"""After so many more looks at the same place, the main thread is taken to be blocked."""
+"""After so many more looks at the same place, the main thread is taken to wait there."""
 
 _LONGEST_STOP = 10.0
 """Seconds that the exit of the interpreter waits for flows that do not end when cancelled."""
@@ -91,7 +91,7 @@ class Engine:
             RuntimeError: when called on the engine's own thread, which would wait for itself, or
                 when the interpreter is exiting.
             KeyboardInterrupt: also in another thread than the main one, when the main thread was
-                interrupted and is blocked: it would wait for this thread.
+                interrupted and waits for threads: it would wait for this one.
             SystemExit: likewise when the main thread is on its way out.
         """
         portal, answer = self._start(), Future[T]()
@@ -211,7 +211,9 @@ class Engine:
                     )
                 looks = looks + 1 if leaving == before else 0
                 before = leaving
-                blocked = leaving is not None and (leaving.has_ended or looks >= _STILL_LOOKS)
+                blocked = leaving is not None and (
+                    leaving.has_ended or (leaving.is_waiting and looks >= _STILL_LOOKS)
+                )
                 for wait in waits:
                     if leaving is None or leaving.error != wait.known:
                         wait.known = None

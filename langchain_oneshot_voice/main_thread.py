@@ -13,6 +13,9 @@ import threading
 from dataclasses import dataclass
 from types import FrameType
 
+_WAITING = {"threading", "concurrent", "asyncio", "selectors"}
+"""Where the main thread stands while it waits for threads: in one of these of Python's packages."""
+
 _LONGEST_CHAIN = 20
 """Exceptions that were raised while another was handled, of which the first is looked for."""
 
@@ -29,6 +32,7 @@ class Leaving:
     interrupted: bool
     code: int
     instruction: int
+    is_waiting: bool
     has_ended: bool
 
 
@@ -42,6 +46,7 @@ def main_thread_leaving() -> Leaving | None:
     if frame is None:
         return None
     code, instruction = id(frame.f_code), frame.f_lasti
+    is_waiting = str(frame.f_globals.get("__name__")).partition(".")[0] in _WAITING
     while frame.f_back is not None:
         frame = frame.f_back
     # When the program has ended, the interpreter waits for its threads in this module.
@@ -58,7 +63,7 @@ def main_thread_leaving() -> Leaving | None:
     if error is None:
         return None
     interrupted = isinstance(error, KeyboardInterrupt)
-    return Leaving(id(error), interrupted, code, instruction, has_ended)
+    return Leaving(id(error), interrupted, code, instruction, is_waiting, has_ended)
 
 
 def _main_thread() -> tuple[FrameType | None, BaseException | None]:

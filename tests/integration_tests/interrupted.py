@@ -239,6 +239,26 @@ def begins_again(tool: VoiceCallTool) -> None:
 
 
 @program
+def asks_whether_to_stop(tool: VoiceCallTool) -> None:
+    """Ask at the terminal, when interrupted, whether to stop; a thread is in a call meanwhile."""
+    placed = threading.Event()
+
+    def told(progress: CallProgress) -> None:
+        if progress.stage == "placed":
+            placed.set()
+
+    tool.on_progress = told
+    thread = threading.Thread(target=lambda: say(tool.invoke(tool_call()).artifact.call_status))
+    thread.start()
+    placed.wait()
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        sys.stdin.readline()
+    thread.join()
+
+
+@program
 def stubborn(tool: VoiceCallTool) -> None:
     """Call again and again, whatever happens."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MakeTool
-from placing import NUMBER, tool_call
+from placing import NUMBER, at_any_hour, tool_call
 from typer.testing import CliRunner, Result
 
 from langchain_oneshot_voice import Sandbox
@@ -46,9 +46,13 @@ def test_calls_lists_what_the_journal_knows(make_tool: MakeTool, path: Path, run
 def test_recover_finishes_a_call_whose_wait_ran_out(
     make_tool: MakeTool, sandbox: Sandbox, path: Path, run: Run
 ) -> None:
-    """The outcome of a call that was handed back in progress is read later, and paid once."""
+    """The outcome of a call that was handed back in progress is read later, and paid once.
+
+    Whoever's it is: the message that sends people here goes to every tenant.
+    """
     sandbox.expect(NUMBER, CallScript(seconds=1.0))
-    message = make_tool(journal=str(path), max_wait=0.2).invoke(tool_call())
+    theirs = at_any_hour(tenant="ann")
+    message = make_tool(journal=str(path), max_wait=0.2, policy=theirs).invoke(tool_call())
     assert message.artifact.call_status == "in_progress"
 
     recovered = run("recover", "--max-wait", "10")

@@ -360,6 +360,17 @@ def test_thread_whose_program_was_not_interrupted_finishes_its_call(
     running.end()
 
 
+def test_program_that_goes_on_in_its_handler_keeps_its_calls(
+    start: Start, sandbox: Sandbox
+) -> None:
+    """It asks whether to stop, or does its own work: it waits for no thread, and may go on."""
+    sandbox.expect(NUMBER, CallScript(seconds=1.0))
+    running = start("asks_whether_to_stop")
+    running.said("completed")
+    running.answer()
+    assert running.end() == 0
+
+
 def test_exit_in_a_thread_ends_that_thread_alone(
     start: Start, sandbox: Sandbox, journal: CallJournal, make_caller: MakeCaller
 ) -> None:
