@@ -392,7 +392,7 @@ class VoiceCaller(CallerSettings):
         where, timing = self.journal, self.timing
         if isinstance(where, CallJournal):
             return where
-        named = str(where or default_path(self.sandbox_port))
+        named = str(where or default_path(self.environment.sandbox_port))
         beat, lease = timing.heartbeat, timing.lease
         # A key of the engine's is shown by what shows the engine, and a URL may hold a password.
         return await ENGINE.shared(

@@ -6,6 +6,7 @@ Needs the extra `cli`; `cli.py` checks for it before this is imported.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import signal
 import time
@@ -23,7 +24,8 @@ from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.do_not_call import read_listed
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
-from langchain_oneshot_voice.journal import CallJournal, CallRecord, JournalError
+from langchain_oneshot_voice.journal import CallJournal, CallRecord, JournalError, address
+from langchain_oneshot_voice.oneshot.environment import PRODUCTION_URL, Environment
 from langchain_oneshot_voice.oneshot.results import read_result
 from langchain_oneshot_voice.schemas import mask_number
 from langchain_oneshot_voice.visible_text import plain
@@ -59,7 +61,10 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 Journal = Annotated[
     str | None,
-    typer.Option(help="A path or database URL; ONESHOT_VOICE_JOURNAL or your own file by default."),
+    typer.Option(
+        help="A path or database URL; by default that of a tool that is made here:"
+        " ONESHOT_VOICE_JOURNAL, or a file of your own for the service at ONESHOT_BASE_URL."
+    ),
 ]
 
 
@@ -209,7 +214,7 @@ def report(
     from langchain_oneshot_voice.report import HEADINGS, calls_frame, cells  # noqa: PLC0415 - lazy
 
     try:
-        frame = calls_frame(journal, days=days)
+        frame = calls_frame(_address(journal), days=days)
         if plot is not None:
             frame.plot(plot)
     except (JournalError, VoiceCallError) as trouble:
@@ -277,7 +282,7 @@ def _age(seconds: float) -> str:
 
 def _with_journal(where: str | None, work: Callable[[CallJournal], Awaitable[T]]) -> T:
     async def open_and_work() -> T:
-        book = CallJournal(where)
+        book = CallJournal(_address(where))
         try:
             return await work(book)
         finally:
@@ -285,8 +290,14 @@ def _with_journal(where: str | None, work: Callable[[CallJournal], Awaitable[T]]
 
     try:
         return ENGINE.call(open_and_work)
-    except JournalError as trouble:
+    except (JournalError, VoiceCallError) as trouble:
         _fail(str(trouble))
+
+
+def _address(where: str | None) -> str | Path:
+    """The journal of a tool that is made here: a service on this machine has one of its own."""
+    service = Environment.at(os.environ.get("ONESHOT_BASE_URL") or PRODUCTION_URL)
+    return address(where, sandbox_port=service.sandbox_port)
 
 
 def _stop(what_is_left: str) -> NoReturn:

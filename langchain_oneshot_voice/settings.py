@@ -102,11 +102,6 @@ class CallerSettings:
         """Where national numbers are from, if that is the same for everybody."""
         return self.policy.default_region if isinstance(self.policy, CallPolicy) else None
 
-    @property
-    def sandbox_port(self) -> int | None:
-        """Where the service listens on this machine, if it does: its calls are no real ones."""
-        return self.environment.port if self.environment.is_loopback else None
-
     def _check(self) -> None:
         credential, policy, approval = self.credential, self.policy, self.approval
         if not isinstance(credential, WalletKey | AccessToken) and not callable(credential):
@@ -130,7 +125,7 @@ class CallerSettings:
         if not isinstance(self.journal, str | Path | CallJournal | None):
             raise wording.setting_unusable("journal", "a URL, a path, or a CallJournal")
         if not isinstance(self.journal, CallJournal):
-            check_address(self.journal, sandbox_port=self.sandbox_port)
+            check_address(self.journal, sandbox_port=self.environment.sandbox_port)
         if self.retention is not None and not _is_span(self.retention):
             raise wording.setting_unusable("retention", "a timedelta that is not negative")
         if not isinstance(self.timing, Timing):

@@ -182,7 +182,7 @@ class VoiceCallTool(BaseTool):
         from langchain_oneshot_voice.caller import VoiceCaller  # noqa: PLC0415 - pulls in httpx
         from langchain_oneshot_voice.oneshot import wallet  # noqa: PLC0415 - not for a schema alone
 
-        known = [*BaseTool.model_fields, *_SETTINGS, *_SECRETS]
+        known = [*type(self).model_fields, *_SETTINGS, *_SECRETS]
         require_known(type(self).__name__, langchain, known)
         if credential is None:
             credential = wallet.credential(private_key, access_token)

@@ -69,6 +69,11 @@ class Environment:
         url = urlsplit(self.base_url)
         return url.port or _PORTS[url.scheme]
 
+    @property
+    def sandbox_port(self) -> int | None:
+        """Where the service listens on this machine, if it does: its calls are no real ones."""
+        return self.port if self.is_loopback else None
+
     @classmethod
     def at(cls, base_url: str) -> Environment:
         """The environment behind a base URL.

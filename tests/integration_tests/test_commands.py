@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from conftest import MakeTool
-from placing import NUMBER, at_any_hour, tool_call
+from placing import NUMBER, arguments, at_any_hour, tool_call
 from typer.testing import CliRunner, Result
 
-from langchain_oneshot_voice import Sandbox
+from langchain_oneshot_voice import Sandbox, VoiceCallTool
 from langchain_oneshot_voice.commands import app
 from langchain_oneshot_voice.sandbox import CallScript
 
@@ -96,6 +96,21 @@ def test_a_journal_that_can_not_be_opened_says_what_to_set(run: Run) -> None:
 
     assert refused.exit_code == 2
     assert "ONESHOT_VOICE_JOURNAL" in refused.output.replace("\n", "")
+
+
+def test_commands_are_about_the_service_that_a_tool_calls(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sandbox in the environment has a journal of its own, which is listed and stopped."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.delenv("ONESHOT_VOICE_JOURNAL")
+    tool = VoiceCallTool(policy=at_any_hour())
+    tool.invoke(tool_call())
+
+    assert "success, person" in run("calls").output
+    assert "$6.75" in run("report").output
+    run("pause", "--why", "wrong people")
+    assert "wrong people" in tool.invoke(tool_call("call-2", **arguments("+14155550133"))).content
 
 
 def test_the_environment_says_which_journal_at_each_call(

@@ -158,6 +158,19 @@ def test_an_argument_that_is_not_known_is_refused(what: Any, name: str, message:
         what(*given, **{name: "interrupt"})
 
 
+def test_a_subclass_has_fields_of_its_own() -> None:
+    """They are given, changed and misspelt like the tool's."""
+
+    class Reception(VoiceCallTool):
+        desk: str = "front"
+
+    made: Any = Reception
+    reception = made(private_key=KEY, journal="memory", desk="back")
+    assert (reception.desk, reception.model_copy(update={"desk": "side"}).desk) == ("back", "side")
+    with pytest.raises(TypeError, match="`desks` is not an argument of Reception; did you mean"):
+        made(private_key=KEY, journal="memory", desks="back")
+
+
 def test_neither_tool_nor_caller_can_be_pickled(tool: VoiceCallTool) -> None:
     """A key in a pickle is a key on a disk."""
     for secret in (tool, tool.caller):
