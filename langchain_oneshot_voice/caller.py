@@ -11,7 +11,7 @@ import asyncio
 import getpass
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -32,6 +32,7 @@ from langchain_oneshot_voice.graph_task import GraphTask
 from langchain_oneshot_voice.journal import (
     CallJournal,
     CallRecord,
+    JournalError,
     JournalUnavailableError,
     default_path,
 )
@@ -297,10 +298,14 @@ class VoiceCaller(CallerSettings):
                 await teller.catch_up()
         if self.outcome_schema is None or isinstance(result, Pending):
             return result
+        called: CallRecord | None = None
+        with suppress(JournalError):  # it is for the list alone, and the call has an outcome
+            called = await services.journal.read(result.call_key or "")
         result = await extract(result, self.outcome_schema, self.outcome_model, config=config)
         if result.asked_not_to_be_called is not None and result.call_key is not None:
             heard = result.asked_not_to_be_called
-            await list_opt_outs(services.journal, result.call_key, heard)
+            numbers = called.numbers if called is not None else ()
+            await list_opt_outs(services.journal, result.call_key, heard, numbers)
         return result
 
     async def _recover(

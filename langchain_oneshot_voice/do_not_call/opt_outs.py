@@ -23,7 +23,10 @@ def hear_opt_out(transcript: Sequence[TranscriptTurn]) -> str | None:
 
 
 async def list_opt_outs(
-    journal: CallJournal, call_key: str | None = None, words: str | None = None
+    journal: CallJournal,
+    call_key: str | None = None,
+    words: str | None = None,
+    numbers: Sequence[str] = (),
 ) -> None:
     """Put everybody who asked for it on the do-not-call list.
 
@@ -35,8 +38,12 @@ async def list_opt_outs(
         journal: where the list is.
         call_key: a call of which it has been heard just now, by its key on record.
         words: what was said there.
+        numbers: the call's numbers, should it be forgotten by now.
     """
+    words = words and words[:_LONGEST_REASON]
     try:
-        await journal.list_opt_outs(call_key, words and words[:_LONGEST_REASON])
+        await journal.list_opt_outs(call_key, words)
+        if numbers and words:
+            await journal.suppress(numbers, f"said on the phone: {words}")
     except JournalError as trouble:
         log.error("a request not to be called is not on the list yet: %s", trouble)  # noqa: TRY400

@@ -92,6 +92,9 @@ class _Uvicorn(uvicorn.Server):
                     await asyncio.sleep(_MOMENT)
         for task in state.tasks:
             task.cancel()
+        for connection in list(state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # the last ones are closed when the loop comes round again
 
 
 async def serve(wire: Wire, listener: socket.socket, on_start: Callable[[], None]) -> None:

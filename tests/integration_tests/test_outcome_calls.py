@@ -13,7 +13,7 @@ import pytest
 from conftest import MakeTool
 from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
@@ -113,6 +113,25 @@ async def test_model_hears_who_does_not_want_to_be_called(
     await tool.ainvoke(tool_call())
 
     assert [entry.number for entry in await journal.suppressions()] == listed
+
+
+async def test_wish_of_a_call_that_is_forgotten_meanwhile_is_listed(
+    make_reading_tool: Any, sandbox: Sandbox, journal: CallJournal
+) -> None:
+    """While the model reads, somebody has the journal forget what was said, and to whom."""
+
+    class Forgetful(Reader):
+        async def _agenerate(self, *args: Any, **named: Any) -> ChatResult:
+            await journal.forget(0)
+            return await super()._agenerate(*args, **named)
+
+    sandbox.expect(NUMBER, CallScript(transcript="User: Kindly cross us out of your book."))
+    heard = "cross us out of your book"
+    content = f'{{"values": {{}}, "evidence": {{}}, "asked_not_to_be_called": "{heard}"}}'
+    tool = make_reading_tool(outcome_model=Forgetful(responses=[AIMessage(content)]))
+    await tool.ainvoke(tool_call())
+
+    assert [entry.number for entry in await journal.suppressions()] == [NUMBER]
 
 
 def test_model_fills_the_schema_in_sync_code(make_reading_tool: Any) -> None:
