@@ -54,11 +54,18 @@ class SignedPayment:
     valid_before: float | None
 
 
-def _fingerprint(secret: SecretStr) -> str:
-    return hashlib.sha256(secret.get_secret_value().encode()).hexdigest()
+class _Secret:
+    """A secret that somebody pays with, kept out of sight."""
+
+    def __init__(self, secret: SecretStr) -> None:
+        self.secret = secret
+        self.fingerprint = hashlib.sha256(secret.get_secret_value().encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(**********)"
 
 
-class WalletKey:
+class WalletKey(_Secret):
     """A wallet's private key: it signs payments and proofs.
 
     Args:
@@ -76,13 +83,9 @@ class WalletKey:
         secret = _hidden(private_key)
         if secret is None or not _usable(secret):
             raise wording.private_key_unusable()
-        self.secret = secret
-        self.fingerprint = _fingerprint(self.secret)
+        super().__init__(secret)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(**********)"
-
-    @property
+    @cached_property
     def address(self) -> str:
         """The wallet's address, with its checksum. The first use imports `eth_keys`."""
         return str(self._key().public_key.to_checksum_address())
@@ -118,7 +121,7 @@ class WalletKey:
         return "0x" + (r_and_s_and_parity[:-1] + bytes([r_and_s_and_parity[-1] + 27])).hex()
 
 
-class AccessToken:
+class AccessToken(_Secret):
     """A token that spends an account's prepaid credits, for places where no key may be.
 
     Attributes:
@@ -133,11 +136,7 @@ class AccessToken:
         secret = _hidden(token)
         if secret is None or not _TOKEN.fullmatch(secret.get_secret_value()):
             raise wording.access_token_unusable()
-        self.secret = secret
-        self.fingerprint = _fingerprint(self.secret)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(**********)"
+        super().__init__(secret)
 
     def bearer(self) -> dict[str, str]:
         """The header that identifies the account."""
