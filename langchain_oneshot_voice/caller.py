@@ -275,27 +275,26 @@ class VoiceCaller(CallerSettings):
         request, config = intent.request, intent.config
         minutes = request.max_duration_minutes or DEFAULT_DURATION_MINUTES
         wait = minutes * 60 + _SETTLING if self.max_wait is None else self.max_wait
-        with _journal_needed():
-            services = await self._services(intent.credential, intent.policy)
-            key = intent.key.on_record(
-                account=services.account,
-                tenant=intent.policy.tenant,
-                base_url=self.environment.service,
-            )
-            teller = self._teller(key, request.numbers, config)
-            driver = CallDriver(
-                services,
-                key,
-                teller,
-                wait,
-                intent.asker,
-                answers_for=intent.key.answers_for,
-                former_key=intent.key.key,
-            )
-            try:
-                result = await driver.run(request)
-            finally:
-                await teller.catch_up()
+        services = await self._services(intent.credential, intent.policy)
+        key = intent.key.on_record(
+            account=services.account,
+            tenant=intent.policy.tenant,
+            base_url=self.environment.service,
+        )
+        teller = self._teller(key, request.numbers, config)
+        driver = CallDriver(
+            services,
+            key,
+            teller,
+            wait,
+            intent.asker,
+            answers_for=intent.key.answers_for,
+            former_key=intent.key.key,
+        )
+        try:
+            result = await driver.run(request)
+        finally:
+            await teller.catch_up()
         if self.outcome_schema is None or isinstance(result, Pending):
             return result
         called: CallRecord | None = None
@@ -311,8 +310,14 @@ class VoiceCaller(CallerSettings):
     async def _recover(
         self, credential: Credential, policy: CallPolicy, max_wait: float, every_tenant: bool
     ) -> list[VoiceCallResult | VoiceCallError]:
-        services = await self._services(credential, policy)
-        await list_opt_outs(services.journal)
+        with _journal_needed():
+            services = await self._services(credential, policy)
+            await list_opt_outs(services.journal)
+            unfinished = await services.journal.unfinished(
+                account=services.account,
+                base_url=self.environment.service,
+                tenant=None if every_tenant else policy.tenant,
+            )
 
         async def finish(left: CallRecord) -> VoiceCallResult | VoiceCallError | None:
             teller = self._teller(left.call_key, left.numbers, None)
@@ -326,12 +331,6 @@ class VoiceCaller(CallerSettings):
             finally:
                 await teller.catch_up()
 
-        with _journal_needed():
-            unfinished = await services.journal.unfinished(
-                account=services.account,
-                base_url=self.environment.service,
-                tenant=None if every_tenant else policy.tenant,
-            )
         ends = await asyncio.gather(*map(finish, unfinished))
         return [end for end in ends if end is not None]
 
@@ -388,9 +387,8 @@ class VoiceCaller(CallerSettings):
         known: dict[str, str] = await ENGINE.shared("accounts of tokens", dict)
         token = f"{client.credential.fingerprint} {self.environment.service}"
         if token not in known:
-            with _journal_needed():
-                journal = await self._open_journal()
-                known[token] = await journal.account_of_token(token, told)
+            journal = await self._open_journal()
+            known[token] = await journal.account_of_token(token, told)
         return known[token]
 
     async def _open_journal(self) -> CallJournal:
