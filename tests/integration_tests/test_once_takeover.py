@@ -29,8 +29,8 @@ BLOWS: dict[Blow, Callable[[Workers, int], object]] = {
     "frozen": Workers.freeze,
     "cancelled": Workers.cancel,
 }
-LIMIT = 5.0
-"""Seconds within which a second worker has the call."""
+LIMIT = 5.0 if FULL else 15.0
+"""Seconds within which a second worker has the call; more beside other tests, on a busy machine."""
 
 NUMBERS: dict[Stage, str] = {
     "claimed": "+14155550151",
