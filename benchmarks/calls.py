@@ -1,16 +1,23 @@
-"""What a call costs the client: processor time and requests, beside the official client.
+"""What calls cost the client, many at once, beside the official client.
 
-    python benchmarks/calls.py [calls at once] [seconds a call takes] [rounds]
+    python benchmarks/calls.py [calls at once] [seconds a call takes] [rounds] [clients]
+
+The clients are `fast` (this package with its extra `fast`), `plain` (without), `official`, and
+`official+` (the official client where coincurve happens to be installed); by default the first
+three.
 
 The sandbox runs in a process of its own. Each client places the same calls in a fresh process, the
-two in turn, and is charged with its own processor time between the first request and the last
-outcome; imports are not counted (see imports.py). Quote the ratios of the medians.
+two in turn, with a journal on disk, and is charged with its own processor time between the first
+request and the last outcome; imports are not counted (see startup.py). The wall is compared with
+the seconds that one call takes. Quote the ratios of the medians.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.abc
 import json
+import os
 import resource
 import secrets
 import statistics
@@ -18,118 +25,227 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from service import numbers, serving
 
 OBJECTIVE = "Ask at what time they close today, and whether they take cards."
+CLIENTS = ("fast", "plain", "official")
+EXTRAS = ("coincurve", "aiohttp")
+"""What the extra `fast` adds. httpx2 is there without it: langchain-core brings it."""
 
 
-def numbers(count: int) -> list[str]:
-    return [f"+1415555{1000 + i}" for i in range(count)]
+@dataclass(frozen=True)
+class Run:
+    """One client's calls.
+
+    Attributes:
+        processor: milliseconds of its processor a call.
+        wall: seconds from the first request to the last outcome.
+        achieved: calls that came back as a success.
+        memory: kB of resident memory a call, while all of them waited.
+        late: seconds from each call's end to its result, where the result says when it ended.
+    """
+
+    processor: float
+    wall: float
+    achieved: int
+    memory: float
+    late: list[float]
 
 
-async def ours(base_url: str, key: str, count: int, folder: str) -> list[bool]:
+async def ours(base_url: str, key: str, folder: str, count: int) -> Run:
     from langchain_oneshot_voice import CallPolicy, VoiceCallTool
 
-    policy = CallPolicy(max_cost_per_day=None, calling_hours=None)
     tool = VoiceCallTool(
-        private_key=key, base_url=base_url, policy=policy, journal=f"{folder}/calls.sqlite"
+        private_key=key,
+        base_url=base_url,
+        policy=CallPolicy(max_cost_per_day=None, calling_hours=None),
+        journal=f"{folder}/calls.sqlite",
     )
-    await tool.caller.arecover()  # opens the journal and imports what signs, as a warm process has
 
-    async def place(number: str) -> bool:
+    async def place(number: str) -> tuple[bool, float | None]:
         call = {"name": "voice_call", "id": number, "type": "tool_call"}
-        message = await tool.ainvoke(
-            call | {"args": {"objective": OBJECTIVE, "target_number": number}}
-        )
-        return bool(message.artifact.call_successful == "success")
+        request = {"objective": OBJECTIVE, "target_number": number}
+        message = await tool.ainvoke(call | {"args": request})
+        now, result = time.time(), message.artifact
+        if result is None:
+            print(message.content, file=sys.stderr)
+            return False, None
+        ended = datetime.fromisoformat(result.raw["updated_at"]).timestamp()
+        return result.call_successful == "success", now - ended
 
+    await place(numbers(count + 1)[-1])  # opens what a warm process has opened
     return await measured(place, count)
 
 
-async def official(base_url: str, key: str, count: int, _folder: str) -> list[bool]:
+async def official(base_url: str, key: str, _folder: str, count: int) -> Run:
     from langchain_oneshot import VoiceTool
     from oneshot import OneShotClient
 
     tool = VoiceTool(client=OneShotClient(private_key=key, base_url=base_url))
 
-    async def place(number: str) -> bool:
+    async def place(number: str) -> tuple[bool, float | None]:
         result = await tool.ainvoke({"objective": OBJECTIVE, "target_number": number})
-        return bool(json.loads(result).get("success_evaluation") == "pass")
+        return json.loads(result).get("success_evaluation") == "pass", None
 
+    await place(numbers(count + 1)[-1])
     return await measured(place, count)
 
 
-async def measured(place, count: int) -> list[bool]:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    before, began = processor_seconds(), time.perf_counter()
-    outcomes = await asyncio.gather(*map(place, numbers(count)))
-    print(json.dumps([processor_seconds() - before, time.perf_counter() - began, sum(outcomes)]))
-    return outcomes
+async def measured(place: Callable[[str], Awaitable[tuple[bool, float | None]]], count: int) -> Run:
+    fullest = before = resident()
+    ended = 0
+
+    async def one(number: str) -> tuple[bool, float | None]:
+        nonlocal ended
+        try:
+            return await place(number)
+        except Exception as error:  # noqa: BLE001 - counted
+            print(type(error).__name__, error, file=sys.stderr)
+            return False, None
+        finally:
+            ended += 1
+
+    async def watch() -> None:
+        nonlocal fullest
+        while not ended:
+            fullest = max(fullest, resident())
+            await asyncio.sleep(0.5)
+
+    watching = asyncio.create_task(watch())
+    used, began = processor(), time.perf_counter()
+    outcomes = await asyncio.gather(*map(one, numbers(count)))
+    used, wall = processor() - used, time.perf_counter() - began
+    await watching
+    return Run(
+        processor=used / count * 1000,
+        wall=wall,
+        achieved=sum(achieved for achieved, _ in outcomes),
+        memory=(fullest - before) / count,
+        late=sorted(late for _, late in outcomes if late is not None),
+    )
 
 
-def processor_seconds() -> float:
+def processor() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
-def serve(call_seconds: float) -> None:
-    """The sandbox's process: a line with its address, then a line of counts for each newline."""
-    from langchain_oneshot_voice import Sandbox
-
-    with Sandbox(call_seconds=call_seconds, balance=100_000) as sandbox:
-        print(json.dumps(sandbox.base_url), flush=True)
-        for _ in sys.stdin:
-            seen = len(sandbox.requests), len(sandbox.rings)
-            print(json.dumps(seen), flush=True)
+def resident() -> float:
+    """Memory of this process, in kB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1024
 
 
-def main(count: int, call_seconds: float, rounds: int) -> None:
-    me = [sys.executable, __file__]
-    server = subprocess.Popen(
-        [*me, "serve", str(call_seconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdin is not None  # noqa: S101
-    assert server.stdout is not None  # noqa: S101
-    base_url = json.loads(server.stdout.readline())
+class WithoutExtras(importlib.abc.MetaPathFinder):
+    """Makes a process find none of the extras, as if they were not installed."""
 
-    def counted() -> list[int]:
-        server.stdin.write("\n")
-        server.stdin.flush()
-        return list(json.loads(server.stdout.readline()))
+    def find_spec(self, name: str, *_: object) -> None:
+        if name.partition(".")[0] in EXTRAS:
+            raise ModuleNotFoundError(f"{name} is hidden from this benchmark", name=name)
 
-    figures: dict[str, list[list[float]]] = {"ours": [], "official": []}
+
+@dataclass(frozen=True)
+class Figures:
+    """A client's medians; `errors` and `wrong` are sums over all rounds.
+
+    Attributes:
+        requests: HTTP requests a call.
+        errors: calls that did not come back as a success.
+        wrong: calls that were not paid, or did not ring, exactly once.
+    """
+
+    processor: float
+    wall: float
+    memory: float
+    requests: float
+    errors: int
+    wrong: int
+    late_p50: float | None
+    late_p99: float | None
+
+
+def compare(
+    count: int,
+    seconds: float,
+    rounds: int,
+    *,
+    clients: Sequence[str] = CLIENTS,
+    spread: float = 0.0,
+) -> dict[str, Figures]:
+    """Run the clients in turn."""
+    runs: dict[str, list[Run]] = {client: [] for client in clients}
+    requests: dict[str, list[float]] = {client: [] for client in clients}
+    wrong = dict.fromkeys(clients, 0)
     for _ in range(rounds):
-        for name, seen in figures.items():
-            before, key = counted(), "0x" + secrets.token_hex(32)  # a wallet of its own each time
-            with tempfile.TemporaryDirectory() as folder:
-                run = subprocess.run(
-                    [*me, name, base_url, key, str(count), folder],
+        for client in clients:
+            with (
+                serving(seconds, count + 1, spread) as service,
+                tempfile.TemporaryDirectory() as folder,
+            ):
+                task = [client, service.base_url, "0x" + secrets.token_hex(32), folder, count]
+                child = subprocess.run(
+                    [sys.executable, __file__, json.dumps(task)],
                     check=True,
                     stdout=subprocess.PIPE,
                     text=True,
                 )
-            processor, wall, achieved = json.loads(run.stdout)
-            requests, rings = (b - a for a, b in zip(before, counted(), strict=True))
-            seen.append([processor / count * 1000, wall, requests / count, achieved, rings])
-    server.stdin.close()
-    server.wait(timeout=30)
-
-    print(f"{count} calls at once, {call_seconds} s each, {rounds} rounds; medians")
-    medians = {n: [statistics.median(c) for c in zip(*f, strict=True)] for n, f in figures.items()}
-    for name, (processor, wall, requests, achieved, rings) in medians.items():
-        print(
-            f"  {name:<9} {processor:7.1f} ms processor a call   {requests:5.1f} requests a call"
-            f"   {wall:6.2f} s   {achieved:.0f} of {count} achieved, {rings:.0f} rings"
+                seen = service.seen()
+            runs[client].append(Run(**json.loads(child.stdout)))
+            requests[client].append(seen.requests / (count + 1))
+            wrong[client] += abs(seen.payments - count - 1) + abs(seen.rings - count - 1)
+    return {
+        client: Figures(
+            processor=statistics.median(run.processor for run in runs[client]),
+            wall=statistics.median(run.wall for run in runs[client]),
+            memory=statistics.median(run.memory for run in runs[client]),
+            requests=statistics.median(requests[client]),
+            errors=sum(count - run.achieved for run in runs[client]),
+            wrong=wrong[client],
+            late_p50=_late(runs[client], 0.5),
+            late_p99=_late(runs[client], 0.99),
         )
-    one, other = medians["ours"], medians["official"]
-    print(f"  ratio     {one[0] / other[0]:7.2f}" + " " * 22 + f"{one[2] / other[2]:5.2f}")
+        for client in clients
+    }
+
+
+def _late(runs: Sequence[Run], share: float) -> float | None:
+    """The median over the rounds of a quantile, in ms."""
+    of_each = [run.late[int(share * (len(run.late) - 1))] * 1000 for run in runs if run.late]
+    return statistics.median(of_each) if of_each else None
+
+
+def main(count: int, seconds: float, rounds: int, clients: Sequence[str]) -> None:
+    figures = compare(count, seconds, rounds, clients=clients)
+    print(f"{count} calls at once, {seconds:g} s each, {rounds} rounds; medians")
+    for client, f in figures.items():
+        over = f.processor / figures[clients[-1]].processor
+        late = (
+            "" if f.late_p50 is None else f"; results after {f.late_p50:.0f}, {f.late_p99:.0f} ms"
+        )
+        print(
+            f"  {client:<10}{f.processor:6.1f} ms processor a call ({over:.3f})"
+            f" {f.requests:5.1f} requests {f.memory:5.0f} kB a call"
+            f"  wall {f.wall:.2f} s ({f.wall / seconds:.2f})"
+            f"  {f.errors} errors, {f.wrong} wrong{late}"
+        )
+
+
+def client_process(client: str, base_url: str, key: str, folder: str, count: int) -> None:
+    if client in {"plain", "official"}:
+        sys.meta_path.insert(0, WithoutExtras())
+    place = ours if client in {"plain", "fast"} else official
+    print(json.dumps(asdict(asyncio.run(place(base_url, key, folder, count)))))
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["serve", call_seconds]:
-            serve(float(call_seconds))
-        case [("ours" | "official") as name, base_url, key, count, folder]:
-            client = ours if name == "ours" else official
-            asyncio.run(client(base_url, key, int(count), folder))
-        case arguments:
-            given = [*arguments, *["50", "20", "3"][len(arguments) :]]
-            main(int(given[0]), float(given[1]), int(given[2]))
+        case [task] if task.startswith("["):
+            client_process(*json.loads(task))
+        case given:
+            given = [*given, *["500", "10", "3", ",".join(CLIENTS)][len(given) :]]
+            main(int(given[0]), float(given[1]), int(given[2]), given[3].split(","))

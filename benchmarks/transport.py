@@ -82,6 +82,7 @@ WAYS = {
     "httpx, one pool": (one_pool, "httpx"),
     "httpx, small pools": (ours, "httpx"),
     "httpx2, small pools": (ours, "httpx2"),
+    "aiohttp": (ours, "aiohttp"),
 }
 
 

@@ -298,7 +298,12 @@ def _serve(ready: Future[tuple[BlockingPortal, AsyncExitStack]]) -> None:
             ready.set_result((portal, closing))
             await portal.sleep_until_stopped()
 
-    anyio.run(until_stopped, backend="asyncio")
+    try:
+        anyio.run(until_stopped, backend="asyncio")
+    except BaseException as error:
+        if ready.done():
+            raise
+        ready.set_exception(error)  # whoever started the thread waits for it
 
 
 async def _answer(answer: Future[T], flow: Callable[..., Awaitable[T]], *args: object) -> None:

@@ -18,6 +18,8 @@ from websockets.exceptions import InvalidState
 from .wire import Wire, reset
 
 _MOMENT = 0.002
+_TURNS = 8
+"""Turns of the loop within which a connection that was just accepted is known, and closed."""
 
 
 class _Connection(H11Protocol):
@@ -92,9 +94,10 @@ class _Uvicorn(uvicorn.Server):
                     await asyncio.sleep(_MOMENT)
         for task in state.tasks:
             task.cancel()
-        for connection in list(state.connections):
-            connection.transport.abort()
-        await asyncio.sleep(0)  # the last ones are closed when the loop comes round again
+        for _ in range(_TURNS):
+            for connection in list(state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)
 
 
 async def serve(wire: Wire, listener: socket.socket, on_start: Callable[[], None]) -> None:

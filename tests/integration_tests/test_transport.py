@@ -21,9 +21,9 @@ import trustme
 
 from langchain_oneshot_voice.errors import ConfigurationError
 from langchain_oneshot_voice.oneshot.environment import Environment
+from langchain_oneshot_voice.oneshot.http_packages import PACKAGES
 from langchain_oneshot_voice.oneshot.reading import LARGEST_ANSWER
 from langchain_oneshot_voice.oneshot.transport import (
-    PACKAGES,
     Limits,
     OverBoundsError,
     Reply,
@@ -287,20 +287,20 @@ async def test_three_hundred_requests_at_once_share_small_pools(package: str) ->
 
 
 @pytest.mark.parametrize(
-    ("chosen", "package"), [("", "httpx2"), ("httpx", "httpx"), (" HTTPX2 ", "httpx2")]
+    ("chosen", "package"), [("", "aiohttp"), ("httpx", "httpx"), (" HTTPX2 ", "httpx2")]
 )
 def test_the_environment_chooses_the_package(
     monkeypatch: pytest.MonkeyPatch, chosen: str, package: str
 ) -> None:
-    """Without a choice, httpx2 where it is installed."""
+    """Without a choice, aiohttp where it is installed."""
     monkeypatch.setenv("ONESHOT_VOICE_HTTP", chosen)
     assert chosen_package() == package
 
 
 def test_a_package_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """In words that say what can be chosen."""
-    monkeypatch.setenv("ONESHOT_VOICE_HTTP", "aiohttp")
-    with pytest.raises(ConfigurationError, match="httpx2 or httpx"):
+    monkeypatch.setenv("ONESHOT_VOICE_HTTP", "curl")
+    with pytest.raises(ConfigurationError, match="aiohttp or httpx2 or httpx"):
         chosen_package()
 
 

@@ -104,7 +104,7 @@ def test_the_words_are_those_of_the_contract() -> None:
     assert {word for word in FIELDS | HEADERS if word.lower() not in spelled} == set()
 
 
-@pytest.mark.parametrize("package", ["httpx", "httpx2", "httpcore"])
+@pytest.mark.parametrize("package", ["aiohttp", "httpx", "httpx2", "httpcore"])
 def test_no_module_imports_an_http_package(package: str) -> None:
     """The transport loads one of them by name, when the first request is made."""
     users = [name for name, tree in MODULES.items() if package in set(imported(tree))]
