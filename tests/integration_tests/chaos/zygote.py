@@ -29,11 +29,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from eth_account import Account
 from placing import FAST
 from pydantic import SecretStr
 
 from chaos.callers import UNLIMITED, CallerByClock, MovedClock
+from chaos.warm_up import warm_up
 from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
@@ -150,17 +150,9 @@ def _say(**news: object) -> None:
     sys.stdout.flush()
 
 
-def _warm_up() -> None:
-    """Whatever is imported lazily is imported now."""
-    import psycopg  # noqa: F401
-    import websockets.asyncio.client  # noqa: F401
-
-    WalletKey(SecretStr("0x" + bytes(Account.create().key).hex())).proof("read", time.time())
-
-
 def main() -> None:
     """Serve until stdin ends: each line is a list of tasks that run beside each other."""
-    _warm_up()
+    warm_up()
     _say(ready=True)
     children: set[int] = set()
     unread, reading = b"", True
