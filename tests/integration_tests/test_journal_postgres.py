@@ -44,9 +44,8 @@ WAITING = (
 )
 
 
-EMPTY = ";".join(
-    [DROP, *(f"DELETE FROM {t.name}" for t in reversed(metadata.sorted_tables) if t is not journal_meta)]
-)
+TABLES = [table.name for table in reversed(metadata.sorted_tables) if table is not journal_meta]
+EMPTY = ";".join([DROP, *map("DELETE FROM {}".format, TABLES)])
 
 
 @pytest.fixture(scope="module")

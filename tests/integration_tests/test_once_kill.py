@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from chaos.kill_run import KillFigures, kill_table, run_kills
 from chaos.size import FULL, KILLS
-from chaos.workers import Workers
+from chaos.workers import Workers, workers
 from postgres import postgres_server, postgres_url
 
-__all__ = ["postgres_server", "postgres_url"]
+__all__ = ["postgres_server", "postgres_url", "workers"]
 
 
 IDS = {False: "one worker", True: "two that share their keys"}
 """Whether the killed workers share their keys."""
-
-
-@pytest.fixture(scope="module")
-def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
-    """Processes to kill."""
-    with Workers(tmp_path_factory.mktemp("workers") / "log") as running:
-        yield running
 
 
 @pytest.mark.parametrize("shared", [False, True] if FULL else [False], ids=IDS.get)

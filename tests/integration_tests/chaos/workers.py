@@ -12,14 +12,32 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
+
 _HERE = Path(__file__).parent
 _START_SECONDS = 60.0
 _LONGEST_RUN = 120.0
+
+
+_running: list[Workers] = []
+
+
+@pytest.fixture(scope="session")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    """Processes that place calls: from one warm process for all tests that import this fixture."""
+    if _running:
+        yield _running[0]
+        return
+    with Workers(tmp_path_factory.mktemp("workers") / "log") as started:
+        _running.append(started)
+        yield started
+        _running.clear()
 
 
 class Workers:
