@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from chaos.size import FULL
 from conftest import MakeCaller, MakeTool
 from jupyter_client.manager import AsyncKernelManager, start_new_async_kernel
 from placing import legs, tool_call
@@ -27,8 +28,9 @@ from langchain_oneshot_voice.journal import CallRecord
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
 
-SOON = 1.0
-"""Seconds until the prompt is back. Usually under 0.5; the machine may be slow.
+SOON = 1.0 if FULL else 4.0
+"""Seconds until the prompt is back. Usually under 0.5; the machine may be slow, most of all beside
+other tests: what does not stop at once waits for a minute.
 
 A notebook may take twice as long, since IPython takes half a second to print a long traceback.
 """
@@ -74,7 +76,7 @@ class Command:
         """Press Ctrl-C; the exit status, and what it says at the end. It has to be quick."""
         began = time.monotonic()
         self._process.send_signal(signal.SIGINT)
-        killing = threading.Timer(5, self._process.kill)
+        killing = threading.Timer(20, self._process.kill)
         killing.start()
         _, said = self._process.communicate()
         killing.cancel()
@@ -100,7 +102,7 @@ def path(tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> P
     return path
 
 
-@pytest.mark.parametrize("moment", ["Model:", "Paying", "Placed"])
+@pytest.mark.parametrize("moment", ["Model:", "Paying", "Placed"] if FULL else ["Paying"])
 def test_demo_stops_at_once(moment: str) -> None:
     """Whatever it is at: one line, no traceback, status 130."""
     demo = Command("demo", "--call-seconds", "60")
@@ -123,7 +125,7 @@ def test_recover_stops_at_once_and_another_one_goes_on(
     assert (len(sandbox.payments), len(sandbox.rings)) == (1, 1)
 
 
-@pytest.mark.parametrize("command", ["calls", "pause"])
+@pytest.mark.parametrize("command", ["calls", "pause"] if FULL else ["pause"])
 def test_command_that_waits_for_the_database_stops_at_once(
     command: str, make_tool: MakeTool, path: Path
 ) -> None:

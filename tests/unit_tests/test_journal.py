@@ -33,7 +33,10 @@ NO_LIMITS = SpendLimits(
 DAY = 86400
 
 
-DATABASES = ["sqlite", "memory"] if os.environ.get("CHAOS") == "full" else ["memory"]
+FULL = os.environ.get("CHAOS") == "full"
+"""Whether everything runs at its full size, as before a release."""
+
+DATABASES = ["sqlite", "memory"] if FULL else ["memory"]
 
 
 @pytest.fixture(name="journal_url", params=DATABASES)

@@ -13,5 +13,5 @@ KILLS = 100 if FULL else 4
 CALLS = 5 if FULL else 2
 """Calls of a round of killed workers."""
 
-EXAMPLES = 1000 if FULL else 25
+EXAMPLES = 1000 if FULL else 12
 """Lives that the state machine tries."""
