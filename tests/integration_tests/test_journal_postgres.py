@@ -6,8 +6,11 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import FunctionType
+from typing import Any
 
 import pytest
+from chaos.size import FULL
 from sqlalchemy.engine import URL, make_url
 
 from langchain_oneshot_voice.engine import ENGINE
@@ -32,6 +35,26 @@ from test_journal_workers import *  # noqa: F403 - likewise
 from test_journal_writing import *  # noqa: F403 - likewise
 
 __all__ = ["postgres_server"]
+
+
+def with_one_case(fact: Any) -> Any:
+    """Copy a test, with the first of its cases only."""
+    copy: Any = FunctionType(fact.__code__, fact.__globals__, fact.__name__, fact.__defaults__)
+    copy.__kwdefaults__, copy.__annotations__ = fact.__kwdefaults__, fact.__annotations__
+    copy.__doc__ = fact.__doc__
+    copy.pytestmark = [
+        pytest.mark.parametrize(mark.args[0], list(mark.args[1])[:1]).mark
+        if mark.name == "parametrize"
+        else mark
+        for mark in fact.pytestmark
+    ]
+    return copy
+
+
+if not FULL:  # all cases are tried in memory: the SQL is the same
+    for name, fact in list(globals().items()):
+        if name.startswith("test_") and hasattr(fact, "pytestmark"):
+            globals()[name] = with_one_case(fact)
 
 DROP = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

@@ -23,7 +23,7 @@ from langchain_oneshot_voice.sandbox import CallScript
 __all__ = ["workers"]
 
 THREADS = 50
-PROCESSES, CALLS = (8, 4) if FULL else (4, 8)
+PROCESSES, CALLS = (8, 4) if FULL else (3, 10)
 """Processes that race, and how many calls each of them places for the day's cost."""
 
 

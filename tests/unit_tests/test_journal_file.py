@@ -26,7 +26,7 @@ sys.path.append(str(Path(__file__).parents[1] / "integration_tests"))
 
 from chaos.workers import Workers, workers
 
-__all__ = ["workers"]
+__all__ = ["Workers", "workers"]
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """Few plans in which everything occurs: for every run of the tests.
 
-Each pair of what makes a graph (its shape, its saver, how it is answered and so on) is in one of
-the plans, and so is each trouble, weather, price, decision and mistake.
+Each shape is in one of the plans with and without async, each saver with each durability, and each
+way of making a call with each style of answering; and so is each trouble, weather, price, decision
+and mistake.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from random import Random
 
@@ -31,11 +31,9 @@ def covering_plans() -> list[Plan]:
 
 def parts_of(plan: Plan) -> Iterator[object]:
     """What occurs in a plan."""
-    graph = {
-        name: getattr(plan, name)
-        for name in ("shape", "asynchronous", "saver", "durability", "style", "way")
-    }
-    yield from itertools.combinations(graph.items(), 2)
+    yield "shape", plan.shape, plan.asynchronous
+    yield "saver", plan.saver, plan.durability
+    yield "way", plan.way, plan.style
     for name in ("own", "beside", "own_yes", "guard", "retries"):
         yield name, getattr(plan, name)
     for turn in plan.turns:

@@ -51,7 +51,7 @@ def test_books_agree_with_what_was_said(world: World, capsys: pytest.CaptureFixt
     assert not wrong, smallest(world, wrong[0], _SECONDS_TO_SHRINK)
 
 
-def test_the_short_form_has_every_pair_of_what_makes_a_graph() -> None:
+def test_everything_occurs_in_the_short_form() -> None:
     """What occurs in thousands of plans occurs in the few that every run of the tests tries."""
     everything = {part for n in range(3000) for part in parts_of(draw_plan(Random(n)))}  # noqa: S311 - plans
     tried = {part for plan in covering_plans() for part in parts_of(plan)}
