@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import time
 
@@ -32,5 +33,9 @@ def warm_up() -> None:
     for name in _LAZY:
         importlib.import_module(name)
     WalletKey(SecretStr("0x" + "11" * 32)).proof("read", time.time())
-    Transport(Environment.at("http://127.0.0.1:9"), chosen_package())
+    asyncio.run(_open_and_close())
     locate("memory").connect().close()
+
+
+async def _open_and_close() -> None:
+    await Transport(Environment.at("http://127.0.0.1:9"), chosen_package()).aclose()
