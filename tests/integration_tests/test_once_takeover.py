@@ -149,15 +149,14 @@ def test_a_second_worker_has_a_call_within_five_seconds(
     for stage, pid in pids.items():
         BLOWS[blows[stage]](shop.workers, pid)
     taken = {stage: at - hit_at for stage, at in shop.times_of_takeover(firsts).items()}
-    frozen = [pid for stage, pid in pids.items() if blows[stage] == "frozen"]
+    frozen = [pids[stage] for stage, blow in blows.items() if blow == "frozen"]
     for pid in frozen:
         shop.workers.thaw(pid)
     shop.workers.wait(frozen)
     shop.workers.wait(second)
     with capsys.disabled():
         times = ", ".join(
-            f"{blows[stage]} when {stage}: after {seconds:.2f} s"
-            for stage, seconds in taken.items()
+            f"{blow} when {stage}: after {taken[stage]:.2f} s" for stage, blow in blows.items()
         )
         print(f"\ntaken over: {times}")  # noqa: T201 - what the test is read for
     told = json.loads((shop.folder / "second.json").read_text())
