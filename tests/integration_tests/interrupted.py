@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -37,16 +38,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import websockets.asyncio.client  # noqa: F401 - imported lazily by the package
 from chaos.callers import CallerByClock
-from eth_account import Account
+from chaos.warm_up import warm_up
 from langchain.agents import create_agent
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from placing import FAST, arguments, at_any_hour, tool_call
 from scripted_model import calls_then_says
 
-from langchain_oneshot_voice import CallJournal, CallProgress, VoiceCallTool, WalletKey
+from langchain_oneshot_voice import CallJournal, CallProgress, VoiceCallTool
 
 Task = dict[str, Any]
 PROGRAMS: dict[str, Callable[[VoiceCallTool], object]] = {}
@@ -311,8 +311,12 @@ def _run(task: Task) -> None:
 
 def main() -> None:
     """Fork a child for each task. The child comes back from here and ends as a program does."""
-    WalletKey("0x" + bytes(Account.create().key).hex()).proof("read", time.time())
-    gc.freeze()  # so that the children's exit, which collects garbage, copies little
+    warm_up()
+    # The children's exit collects garbage, and lets go of all that was imported: neither has to
+    # copy this process's memory.
+    gc.freeze()
+    imported = [dict(vars(module)) for module in list(sys.modules.values())]
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(imported))
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:

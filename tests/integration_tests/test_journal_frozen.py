@@ -7,15 +7,15 @@ is stopped for real within one.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from chaos.workers import Program, Workers, workers
 
 from langchain_oneshot_voice.journal import CallJournal, JournalUnavailableError, store
 
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit_tests"))
 from postgres import postgres_server, postgres_url
 from test_journal import known
 
-__all__ = ["postgres_server", "postgres_url"]
+__all__ = ["postgres_server", "postgres_url", "workers"]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it has no SIGSTOP")
 
@@ -61,32 +61,40 @@ asyncio.run(main())
 """
 
 
+def has_stopped(pid: int) -> bool:
+    """Whether a process stands still."""
+    listed = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, check=True)  # noqa: S603, S607
+    return listed.stdout.startswith(b"T")
+
+
 @contextmanager
-def frozen(url: str) -> Iterator[subprocess.Popen[str]]:
+def frozen(workers: Workers, url: str) -> Iterator[Program]:
     """A process that has stopped itself within the transaction that signs."""
-    command = [sys.executable, "-c", FROZEN, url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
-        try:
-            _, status = os.waitpid(process.pid, os.WUNTRACED)
-            assert os.WIFSTOPPED(status)
-            yield process
-        finally:
-            process.kill()
+    program = workers.begin(FROZEN, url)
+    try:
+        deadline = time.monotonic() + 30
+        while not has_stopped(program.pid):
+            assert workers.works(program.pid), program.end()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield program
+    finally:
+        workers.kill(program.pid)
 
 
 async def test_a_process_that_is_frozen_with_the_lock_of_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others are told so and sign nothing; when it goes on, what it signs is on record."""
     monkeypatch.setattr(store, "_BUSY_SECONDS", 0.3)
     path = tmp_path / "calls.sqlite"
-    with frozen(str(path)) as process:
+    with frozen(workers, str(path)) as process:
         other = CallJournal(path)
         with pytest.raises(JournalUnavailableError, match="kept it locked"):
             await other.take("k", owner="w2")
-        process.send_signal(signal.SIGCONT)
-        said, _ = await asyncio.to_thread(process.communicate, timeout=30)
-    assert said == "signed\n"
+        workers.thaw(process.pid)
+        ran = await asyncio.to_thread(process.end)
+    assert (ran.stdout, ran.stderr) == ("signed\n", "")
     assert ((await known(other, "k")).state, (await known(other, "k")).payment) == (
         "signed",
         "bytes",
@@ -94,16 +102,18 @@ async def test_a_process_that_is_frozen_with_the_lock_of_a_file(
     await other.aclose()
 
 
-async def test_a_process_that_is_frozen_with_the_lock_of_a_server(postgres_url: str) -> None:
+async def test_a_process_that_is_frozen_with_the_lock_of_a_server(
+    workers: Workers, postgres_url: str
+) -> None:
     """The server ends its session; it wakes, and has lost the call to who took it meanwhile."""
-    with frozen(postgres_url) as process:
+    with frozen(workers, postgres_url) as process:
         other = CallJournal(postgres_url)
         async with asyncio.timeout(20):
             while await other.take("k", owner="w2") is None:  # noqa: ASYNC110 - its heartbeat grows old
                 await asyncio.sleep(0.05)
-        process.send_signal(signal.SIGCONT)
-        said, _ = await asyncio.to_thread(process.communicate, timeout=30)
-    assert said == "lost\n"
+        workers.thaw(process.pid)
+        ran = await asyncio.to_thread(process.end)
+    assert ran.stdout == "lost\n", ran.stderr
     record = await known(other, "k")
     assert (record.state, record.owner, record.payment) == ("quoted", "w2", None)
     await other.aclose()

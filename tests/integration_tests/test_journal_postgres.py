@@ -6,31 +6,55 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import FunctionType
+from typing import Any
 
 import pytest
+from chaos.size import FULL
 from sqlalchemy.engine import URL, make_url
 
+from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.journal import (
     CallJournal,
     CallRecord,
     Claim,
     JournalUnavailableError,
 )
+from langchain_oneshot_voice.journal.schema import journal_meta, metadata
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit_tests"))
 
-from postgres import postgres_server, run_sql
+from postgres import new_database, postgres_server, run_sql
 from test_journal import *  # noqa: F403 - the same facts, on this database
 from test_journal import claim, known, new, quoted, sign
 from test_journal_forgetting import *  # noqa: F403 - likewise
 from test_journal_guards import *  # noqa: F403 - likewise
-from test_journal_migrations import *  # noqa: F403 - likewise
 from test_journal_questions import *  # noqa: F403 - likewise
 from test_journal_retention import *  # noqa: F403 - likewise
 from test_journal_workers import *  # noqa: F403 - likewise
 from test_journal_writing import *  # noqa: F403 - likewise
 
 __all__ = ["postgres_server"]
+
+
+def with_one_case(fact: Any) -> Any:
+    """Copy a test, with the first of its cases only."""
+    copy: Any = FunctionType(fact.__code__, fact.__globals__, fact.__name__, fact.__defaults__)
+    copy.__kwdefaults__, copy.__annotations__ = fact.__kwdefaults__, fact.__annotations__
+    copy.__doc__ = fact.__doc__
+    copy.pytestmark = [
+        pytest.mark.parametrize(mark.args[0], list(mark.args[1])[:1]).mark
+        if mark.name == "parametrize"
+        else mark
+        for mark in fact.pytestmark
+    ]
+    return copy
+
+
+if not FULL:  # all cases are tried in memory: the SQL is the same
+    for name, fact in list(globals().items()):
+        if name.startswith("test_") and hasattr(fact, "pytestmark"):
+            globals()[name] = with_one_case(fact)
 
 DROP = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -43,33 +67,25 @@ WAITING = (
 )
 
 
-@pytest.fixture
-def journal_url(postgres_server: URL) -> str:
-    """Where the journal of a test is: in place of the one for SQLite."""
-    return emptied(postgres_server, "calls")
+TABLES = [table.name for table in reversed(metadata.sorted_tables) if table is not journal_meta]
+EMPTY = ";".join([DROP, *map("DELETE FROM {}".format, TABLES)])
+
+
+@pytest.fixture(scope="module")
+def journal_database(postgres_server: URL) -> str:
+    """Where the journal of all tests is: its tables are made once."""
+    url = new_database(postgres_server).render_as_string(hide_password=False)
+    journal = CallJournal(url)
+    ENGINE.call(lambda: journal.read("make the tables"))
+    ENGINE.call(journal.aclose)
+    return url
 
 
 @pytest.fixture
-def other_url(postgres_server: URL) -> str:
-    """Where another journal is."""
-    return emptied(postgres_server, "other")
-
-
-@pytest.fixture
-def tables_url(postgres_server: URL) -> str:
-    """Where an empty database is."""
-    return emptied(postgres_server, "tables")
-
-
-def emptied(server: URL, name: str) -> str:
-    """The URL of an empty database: of the one that the test before has used."""
-    url = server.set(database=name)
-    if name not in {row[0] for row in run_sql(server, "SELECT datname FROM pg_database")}:
-        run_sql(server, f"CREATE DATABASE {name}")
-    run_sql(url, DROP)
-    run_sql(url, "DROP SCHEMA public CASCADE")
-    run_sql(url, "CREATE SCHEMA public")
-    return url.render_as_string(hide_password=False)
+def journal_url(journal_database: str) -> str:
+    """Where the empty journal of a test is: in place of the one in memory."""
+    run_sql(journal_database, EMPTY)
+    return journal_database
 
 
 async def test_a_dropped_connection_is_opened_again(journal: CallJournal, journal_url: str) -> None:

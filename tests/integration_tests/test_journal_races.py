@@ -10,6 +10,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
+from chaos.size import FULL
 from postgres import postgres_server, postgres_url
 
 from langchain_oneshot_voice.journal import (
@@ -21,7 +22,7 @@ from langchain_oneshot_voice.journal import (
 
 __all__ = ["postgres_server", "postgres_url"]
 
-PROCESSES, CALLS = 8, 12
+PROCESSES, CALLS = (8, 12) if FULL else (3, 12)
 PRICE, CAP = Decimal("1.37"), Decimal("30.00")
 CONTESTS = ("money", "number", "keys")
 LIMITS = SpendLimits(max_cost_per_day=CAP, max_calls_per_number_per_day=3, duplicate_window=0)

@@ -10,7 +10,6 @@ import asyncio
 import json
 import logging
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +18,7 @@ from typing import Any
 
 import pytest
 from chaos.callers import caller_on
+from chaos.workers import Workers, workers
 from conftest import MakeCaller, MakeTool
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -39,6 +39,8 @@ from langchain_oneshot_voice import (
 )
 from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.journal import store
+
+__all__ = ["workers"]
 
 REQUEST = VoiceCallInput(objective=OBJECTIVE, target_number=NUMBER)
 OTHER = VoiceCallInput(objective="Ask when they close.", target_number="+14155550110")
@@ -244,8 +246,8 @@ def test_a_file_that_is_locked_after_the_signature_loses_no_outcome(
 
 FULL = """
 import json, logging, resource, sys
-sys.path[:0] = {folders!r}
 from chaos.callers import caller_on
+from chaos.workers import Workers, workers
 from langchain_oneshot_voice import VoiceCallInput, VoiceCallError
 from langchain_oneshot_voice.calls.call_key import CallKey
 import types
@@ -275,26 +277,19 @@ print(json.dumps(ends))
 """
 
 
-def with_a_full_disk(sandbox: Sandbox, path: Path, stage: str) -> list[Any]:
+def with_a_full_disk(workers: Workers, sandbox: Sandbox, path: Path, stage: str) -> list[Any]:
     """What a process is told whose disk is full from a stage on, and when there is room again."""
-    here = Path(__file__).parent
-    program = FULL.format(folders=[str(here), str(here.parent)], objective=OBJECTIVE, number=NUMBER)
-    ran = subprocess.run(  # noqa: S603 - our own
-        [sys.executable, "-c", program, stage, sandbox.base_url, sandbox.private_key, str(path)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    program = FULL.format(objective=OBJECTIVE, number=NUMBER)
+    ran = workers.run(program, stage, sandbox.base_url, sandbox.private_key, path)
     assert ran.returncode == 0, ran.stderr
     ends: list[Any] = json.loads(ran.stdout)
     return ends
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such limit")
-def test_a_full_disk_signs_nothing(sandbox: Sandbox, path: Path) -> None:
+def test_a_full_disk_signs_nothing(workers: Workers, sandbox: Sandbox, path: Path) -> None:
     """The error says so; when there is room again, the same call is made."""
-    (code, charged, text), again = with_a_full_disk(sandbox, path, "quoted")
+    (code, charged, text), again = with_a_full_disk(workers, sandbox, path, "quoted")
     assert (code, charged) == ("journal_unavailable", "no")
     assert "the disk failed, or is full" in text
     assert again[0] == "completed"
@@ -304,9 +299,9 @@ def test_a_full_disk_signs_nothing(sandbox: Sandbox, path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such limit")
 @pytest.mark.parametrize("stage", ["paying", "placed"])
 def test_a_disk_that_is_full_after_the_signature_loses_no_outcome(
-    sandbox: Sandbox, path: Path, stage: str
+    workers: Workers, sandbox: Sandbox, path: Path, stage: str
 ) -> None:
     """The caller has it; when there is room again it is on record, and is not paid again."""
-    first, again = with_a_full_disk(sandbox, path, stage)
+    first, again = with_a_full_disk(workers, sandbox, path, stage)
     assert first == again == ["completed", sandbox.calls[0].request_id]
     assert (len(sandbox.payments), len(sandbox.rings)) == (1, 1)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import pytest
-from chaos.callers import UNLIMITED, caller_on, end_of, key, request
+from chaos.callers import UNLIMITED, MovedClock, caller_on, end_of, key, request
 from chaos.fault_matrix import cells, matrix_table, run_matrix, some_cells
 from chaos.ledger import times_paid, times_rung
 from chaos.size import FULL
+from chaos.virtual_matrix import virtual_cells
+from chaos.virtual_time import at_once
 
 from langchain_oneshot_voice import CallJournal, Sandbox, VoiceCallResult
 from langchain_oneshot_voice.calls.call_key import CallKey
@@ -24,6 +26,18 @@ Altered = tuple[int, Mapping[str, str], Mapping[str, Any] | None]
 
 VALID_SECONDS = 2
 """For which a payment is valid: of the first of them, only what is left of it."""
+
+
+@pytest.fixture
+def clock(journal: CallJournal) -> MovedClock:
+    """The caller's clock."""
+    return MovedClock(journal)
+
+
+def let_it_expire(sandbox: Sandbox, clock: MovedClock) -> None:
+    """Move every clock past the end of a payment that was signed just now."""
+    sandbox.advance(VALID_SECONDS + 0.5)
+    clock.move(VALID_SECONDS + 0.5)
 
 
 def forget_what_was_used(
@@ -44,6 +58,15 @@ def test_no_fault_at_any_leg_pays_twice_rings_twice_or_loses_the_outcome(
     assert [fault for row in rows for fault in row.faults()] == []
 
 
+def test_no_trouble_at_any_leg_pays_twice_rings_twice_or_loses_the_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What every fault comes to for the driver, at each leg, for each payer, on virtual time."""
+    monkeypatch.setattr(anyio.to_thread, "run_sync", at_once)
+    chosen = list(virtual_cells())[:: 1 if FULL else 2]
+    assert [wrong for cell in chosen for wrong in cell.wrong()] == []
+
+
 def test_a_payment_that_expired_without_a_trace_is_replaced_by_one_other(
     journal: CallJournal,
 ) -> None:
@@ -59,58 +82,69 @@ def test_a_payment_that_expired_without_a_trace_is_replaced_by_one_other(
 
 
 def test_a_receipt_that_shows_after_the_payment_expired_is_no_second_payment(
-    journal: CallJournal,
+    journal: CallJournal, clock: MovedClock
 ) -> None:
     """The reply was lost and the receipt came late: the call is found, and not paid again."""
     with Sandbox(
         call_seconds=0.02, authorization_seconds=VALID_SECONDS, receipt_delay=VALID_SECONDS + 1.5
     ) as sandbox:
         sandbox.inject(Fault("paid", "drop_reply"))
-        first = end_of(caller_on(sandbox, journal, max_wait=0.3), request(), key())
-        second = end_of(caller_on(sandbox, journal), request(), key())
+        first = end_of(caller_on(sandbox, journal, max_wait=0.3, clock=clock), request(), key())
+        let_it_expire(sandbox, clock)
+        second = end_of(caller_on(sandbox, journal, clock=clock), request(), key())
         seen = (type(first), getattr(second, "call_status", second), times_paid(sandbox))
     assert seen == (CallUnknownError, "completed", 1)
 
 
-def test_a_call_that_the_service_says_was_used_is_never_paid_again(journal: CallJournal) -> None:
+def test_a_call_that_the_service_says_was_used_is_never_paid_again(
+    journal: CallJournal, clock: MovedClock
+) -> None:
     """Used, and no receipt ever: unknown for this run, for a later one and for recover()."""
     with Sandbox(
         call_seconds=0.02, authorization_seconds=VALID_SECONDS, receipt_delay=10**6
     ) as sandbox:
         sandbox.inject(Fault("paid", "drop_reply"))
-        first = end_of(caller_on(sandbox, journal, max_wait=0.3), request(), key())
-        time.sleep(VALID_SECONDS + 0.5)  # the authorization's own time has to run out
-        second = end_of(caller_on(sandbox, journal, max_wait=0.3), request(), key())
-        recovered = caller_on(sandbox, journal).recover(max_wait=0.3)
+        caller = caller_on(sandbox, journal, max_wait=0.3, clock=clock)
+        first = end_of(caller, request(), key())
+        let_it_expire(sandbox, clock)
+        second = end_of(caller, request(), key())
+        recovered = caller.recover(max_wait=0.3)
         ends = [type(end) for end in (first, second, *recovered)]
         seen = (ends, times_paid(sandbox), times_rung(sandbox))
     assert seen == ([CallUnknownError] * 3, 1, 1)
 
 
 def test_a_service_that_forgets_that_a_payment_was_used_gets_no_second_one(
-    journal: CallJournal,
+    journal: CallJournal, clock: MovedClock
 ) -> None:
     """Once it said 409; later it says 404 of the expired quote: what it said first counts."""
     with Sandbox(
         call_seconds=0.02, authorization_seconds=VALID_SECONDS, receipt_delay=10**6
     ) as sandbox:
         sandbox.inject(Fault("paid", "drop_reply"))
-        end_of(caller_on(sandbox, journal, max_wait=0.3), request(), key())
+        caller = caller_on(sandbox, journal, max_wait=0.5, clock=clock)
+        end_of(caller, request(), key())
         sandbox.tamper("paid", forget_what_was_used)
-        later = end_of(caller_on(sandbox, journal, max_wait=VALID_SECONDS + 1.5), request(), key())
+        let_it_expire(sandbox, clock)
+        later = end_of(caller, request(), key())
         seen = (type(later), times_paid(sandbox), times_rung(sandbox))
     assert seen == (CallUnknownError, 1, 1)
 
 
-def test_nothing_starts_over_while_the_receipts_can_t_be_read(journal: CallJournal) -> None:
+def test_nothing_starts_over_while_the_receipts_can_t_be_read(
+    journal: CallJournal, clock: MovedClock
+) -> None:
     """Expired, refused, and no look at the receipts: unknown; they are back: the call is found."""
     with Sandbox(call_seconds=0.02, authorization_seconds=VALID_SECONDS) as sandbox:
         sandbox.inject(Fault("paid", "drop_reply"))
         sandbox.inject(Fault("receipts", "status_503", times=10**6))
         sandbox.tamper("paid", forget_what_was_used)
-        first = end_of(caller_on(sandbox, journal, max_wait=VALID_SECONDS + 1.5), request(), key())
+        impatient = caller_on(sandbox, journal, max_wait=0.5, clock=clock)
+        end_of(impatient, request(), key())
+        let_it_expire(sandbox, clock)
+        first = end_of(impatient, request(), key())
         sandbox.clear_faults()
-        second = end_of(caller_on(sandbox, journal), request(), key())
+        second = end_of(caller_on(sandbox, journal, clock=clock), request(), key())
         seen = (type(first), getattr(second, "call_status", second), times_paid(sandbox))
     assert seen == (CallUnknownError, "completed", 1)
 

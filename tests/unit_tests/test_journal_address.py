@@ -20,6 +20,7 @@ from langchain_oneshot_voice.journal.addresses import ENVIRONMENT
 from langchain_oneshot_voice.oneshot.wallet import WalletKey
 
 _anybodys_folder = test_journal_file._anybodys_folder
+workers = test_journal_file.workers
 
 SECRET = "hunter2xyz"  # noqa: S105 - it opens nothing
 """A password, or the part of one that no text may show any part of."""
@@ -121,16 +122,13 @@ def test_another_database_is_refused_at_once(url: str) -> None:
     assert shown_of(SECRET, all_that_an_error_says(refused.value)) == set()
 
 
-def test_the_command_line_shows_no_part_of_a_password() -> None:
+def test_the_command_line_shows_no_part_of_a_password(
+    workers: test_journal_file.Workers,
+) -> None:
     """Neither of a URL that can't be read, nor of one that leads nowhere."""
     for url in (WRITTEN_WRONG[0], WRITTEN_RIGHT[1]):
-        ran = subprocess.run(
-            [sys.executable, "-m", "langchain_oneshot_voice.cli", "calls"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env=os.environ | {ENVIRONMENT: url},
+        ran = workers.run(
+            "from langchain_oneshot_voice.cli import main; main()", "calls", **{ENVIRONMENT: url}
         )
         assert ran.returncode == 2
         assert "journal" in ran.stderr

@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,6 +21,12 @@ from langchain_oneshot_voice.journal import (
     JournalUnavailableError,
     store,
 )
+
+sys.path.append(str(Path(__file__).parents[1] / "integration_tests"))
+
+from chaos.workers import Workers, workers
+
+__all__ = ["Workers", "workers"]
 
 
 @pytest.fixture
@@ -51,7 +56,7 @@ async def journal(path: Path) -> AsyncIterator[CallJournal]:
     await opened.aclose()
 
 
-def in_another_process(program: str, path: Path) -> str:
+def in_another_process(workers: Workers, program: str, path: Path) -> str:
     """Run a program on a journal, `journal`, in a process of its own; return what it printed."""
     lines = "\n".join(f"    {line}" for line in program.splitlines())
     source = (
@@ -59,13 +64,8 @@ def in_another_process(program: str, path: Path) -> str:
         f"async def main():\n    journal = CallJournal(sys.argv[1])\n{lines}\n"
         "    await journal.aclose()\nasyncio.run(main())\n"
     )
-    ran = subprocess.run(  # noqa: S603 - our own
-        [sys.executable, "-c", source, str(path)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    ran = workers.run(source, path)
+    assert ran.returncode == 0, ran.stderr
     return ran.stdout.strip()
 
 
@@ -162,22 +162,26 @@ async def test_a_lost_file_is_logged_once(path: Path, caplog: pytest.LogCaptureF
     await journal.aclose()
 
 
-async def test_the_same_file_can_be_put_back(journal: CallJournal, path: Path) -> None:
+async def test_the_same_file_can_be_put_back(
+    workers: Workers, journal: CallJournal, path: Path
+) -> None:
     """The journal goes on where it was, without a restart."""
     move(path)
     with pytest.raises(JournalUnavailableError):
         await sign(journal, "k")
     path.with_name("old").rename(path)
     assert isinstance(await sign(journal, "k"), CallRecord)
-    assert in_another_process("print((await journal.read('k')).state)", path) == "signed"
+    assert in_another_process(workers, "print((await journal.read('k')).state)", path) == "signed"
 
 
 async def test_another_file_is_refused_by_a_connection_that_is_made_anew(
-    journal: CallJournal, path: Path
+    workers: Workers, journal: CallJournal, path: Path
 ) -> None:
     """A process that has used one file uses no other, however often it connects."""
     delete_all(path)
-    await asyncio.to_thread(in_another_process, "await journal.suppress(['+1'], 'x')", path)
+    await asyncio.to_thread(
+        in_another_process, workers, "await journal.suppress(['+1'], 'x')", path
+    )
     journal._writer._disconnect()
     for _again in range(2):
         with pytest.raises(JournalUnavailableError, match="not the one that this process opened"):
@@ -209,7 +213,9 @@ async def test_a_link_that_leads_elsewhere_is_noticed(tmp_path: Path) -> None:
     await journal.aclose()
 
 
-async def test_what_is_in_a_deleted_log_is_saved_by_a_clean_stop(path: Path) -> None:
+async def test_what_is_in_a_deleted_log_is_saved_by_a_clean_stop(
+    workers: Workers, path: Path
+) -> None:
     """As the error promises: the last commits are in the file again."""
     journal = CallJournal(path)
     await bring(journal, new("k"), "signed")
@@ -217,10 +223,12 @@ async def test_what_is_in_a_deleted_log_is_saved_by_a_clean_stop(path: Path) -> 
     with pytest.raises(JournalUnavailableError, match="saves it when it stops"):
         await step(journal, "k", "placed")
     await journal.aclose()
-    assert in_another_process("print((await journal.read('k')).state)", path) == "signed"
+    assert in_another_process(workers, "print((await journal.read('k')).state)", path) == "signed"
 
 
-async def test_a_second_journal_does_not_drop_the_locks_of_the_first(path: Path) -> None:
+async def test_a_second_journal_does_not_drop_the_locks_of_the_first(
+    workers: Workers, path: Path
+) -> None:
     """By POSIX, closing any descriptor of a file drops all locks that the process has on it.
 
     Another process that closes would then take itself for the last one, and delete the log.
@@ -228,10 +236,12 @@ async def test_a_second_journal_does_not_drop_the_locks_of_the_first(path: Path)
     first, second = CallJournal(path), CallJournal(path)
     await first.read("k")
     await second.read("k")
-    await asyncio.to_thread(in_another_process, "await journal.suppress(['+1'], 'x')", path)
+    await asyncio.to_thread(
+        in_another_process, workers, "await journal.suppress(['+1'], 'x')", path
+    )
     await first.suppress([ALICE], "asked")
     listed = "print(*(entry.number for entry in await journal.suppressions()))"
-    assert ALICE in await asyncio.to_thread(in_another_process, listed, path)
+    assert ALICE in await asyncio.to_thread(in_another_process, workers, listed, path)
     await first.aclose()
     await second.aclose()
 
@@ -268,7 +278,7 @@ asyncio.run(main())
     ("what", "mode", "back"), [("file", "400", "600"), ("folder", "500", "700")]
 )
 def test_a_file_or_folder_that_was_made_read_only_takes_nothing(
-    anybodys_folder: Path, what: str, mode: str, back: str
+    workers: Workers, anybodys_folder: Path, what: str, mode: str, back: str
 ) -> None:
     """Though SQLite could still write to it. Reading goes on, and so does all when it is undone."""
     folder = anybodys_folder / "journal"
@@ -277,13 +287,7 @@ def test_a_file_or_folder_that_was_made_read_only_takes_nothing(
         os.chown(folder, 65534, 65534)
     path = folder / "calls.sqlite"
     place = {"file": path, "folder": folder}[what]
-    ran = subprocess.run(  # noqa: S603 - our own
-        [sys.executable, "-c", READ_ONLY, str(path), str(place), mode, back],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ran = workers.run(READ_ONLY, path, place, mode, back)
     assert ran.stderr == ""
     said, *counts = ran.stdout.splitlines()
     assert f"{place}" in said
@@ -320,7 +324,7 @@ async def test_a_full_disk_signs_nothing_and_loses_nothing(journal: CallJournal)
 
 @pytest.mark.parametrize("first", [True, False])
 async def test_a_full_disk_fails_only_who_needs_room(
-    journal: CallJournal, path: Path, *, first: bool
+    workers: Workers, journal: CallJournal, path: Path, *, first: bool
 ) -> None:
     """SQLite undoes the whole batch then: what is answered as recorded is recorded."""
     await let_it_grow(journal, by=0)
@@ -330,7 +334,7 @@ async def test_a_full_disk_fails_only_who_needs_room(
     kinds = [CallRecord, JournalUnavailableError]
     assert [type(end) for end in ends] == (kinds if first else kinds[::-1])
     state = "print((await journal.read('k')).state)"
-    assert await asyncio.to_thread(in_another_process, state, path) == "signed"
+    assert await asyncio.to_thread(in_another_process, workers, state, path) == "signed"
 
 
 async def test_a_file_that_is_locked_for_too_long_is_named(

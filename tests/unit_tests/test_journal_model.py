@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from sqlalchemy import event
-from test_journal import new, sign, wait
+from test_journal import FULL, new, sign, wait
 
 from langchain_oneshot_voice.journal import (
     CallJournal,
@@ -281,5 +281,5 @@ class JournalMachine(RuleBasedStateMachine):
 
 TestJournalAgainstItsModel = JournalMachine.TestCase
 TestJournalAgainstItsModel.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None
+    max_examples=40 if FULL else 12, stateful_step_count=40, deadline=None
 )

@@ -9,7 +9,7 @@ import test_journal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
-from test_journal import DAY, bring, claim, known, new, quoted, sign, wait
+from test_journal import DAY, FULL, bring, claim, known, new, quoted, sign, wait
 
 from langchain_oneshot_voice.journal import (
     CallJournal,
@@ -62,7 +62,7 @@ def plain(made: list[CallRecord], tenant: str, since: float) -> list[tuple[float
     return sorted(cost for cost in costs if cost[0] > since)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25 if FULL else 10)
 @given(HISTORIES, st.floats(0, 130), CENTS, st.integers(1, 600))
 def test_kept_sums_are_the_plain_sum(
     history: list[tuple[float, int, str, str]], late: float, cents: int, cap_cents: int
@@ -149,7 +149,7 @@ def recorded(connection: Connection, key: str, when: float, cost: Decimal) -> No
     spend.count(connection, replace(call, reserved=Decimal(0), signed_at=None), call)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150 if FULL else 40)
 @given(st.lists(st.tuples(MOMENTS, CENTS), max_size=8), MOMENTS, st.integers(1, 900))
 def test_sums_are_exact_at_every_boundary(
     made: list[tuple[float, int]], since: float, cents: int

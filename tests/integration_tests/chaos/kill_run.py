@@ -12,9 +12,11 @@ on the wire, so that the short and the dangerous moments are met as well.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,15 +24,18 @@ from typing import Any
 from eth_account import Account
 
 from chaos.ledger import table, times_paid, times_rung
+from chaos.size import CALLS, FULL
 from chaos.workers import Workers
 from langchain_oneshot_voice.sandbox import CallScript, Sandbox
 
-_CALLS = 5
-_LONGEST_MOMENT = 1.2
+_LONGEST_MOMENT = 1.2 if FULL else 0.6
 _STEPS = ("quote", "paid", "paid", "paid", "receipts", "a while", "a while", "a while")
 """What a blow follows. The paid leg is the one that matters."""
 
 _SHORT = {"heartbeat": 0.03, "lease": 0.1}
+_ALONE: dict[str, float] = {} if FULL else {"heartbeat": 0.1, "lease": 0.5}
+"""Of the journals of workers that don't share their keys."""
+
 _HOUR = 3600.0
 
 
@@ -59,11 +64,19 @@ class KillFigures:
 
 
 def run_kills(
-    backend: str, journal: str, folder: Path, *, kills: int, seed: int, shared: bool = False
+    workers: Workers,
+    backend: str,
+    journal: str,
+    folder: Path,
+    *,
+    kills: int,
+    seed: int,
+    shared: bool = False,
 ) -> KillFigures:
     """Hit workers until `kills` have been hit at work, and count what the world saw.
 
     Args:
+        workers: where they come from.
         backend: the name of the kind of journal.
         journal: where it is.
         folder: for what workers write.
@@ -74,14 +87,15 @@ def run_kills(
     chance = random.Random(seed)  # noqa: S311 - moments, not secrets
     figures = KillFigures(backend, seed, shared)
     began = time.monotonic()
-    with Sandbox(call_seconds=0.4) as sandbox, Workers(folder / f"{backend}.log") as workers:
-        for i in range(_CALLS):
+    with Sandbox(call_seconds=0.4) as sandbox:
+        for i in range(CALLS):
             # All minutes are used: credits for unused ones would pay later calls in part, and two
             # calls at once could count on the same credits.
             sandbox.expect(_number(i), CallScript(duration_seconds=290))
         round_ = _Round(sandbox, workers, journal, folder, figures, chance)
         while figures.blows < kills:
-            left = min(chance.randint(2, 6), kills - figures.blows)
+            left = kills - figures.blows
+            left = min(chance.randint(2, 6), left) if FULL else left
             if shared:
                 round_.hit_two(left)
             else:
@@ -122,10 +136,13 @@ class _Round:
     folder: Path
     figures: KillFigures
     chance: random.Random
+    _in_turn: Iterator[str] = field(
+        default_factory=lambda: itertools.cycle(dict.fromkeys(_STEPS)), init=False
+    )
 
     def kill_one(self, kills: int) -> None:
         """Kill a worker so many times, and let its last successor finish."""
-        task = self._task()
+        task = self._task() | _ALONE
         for _ in range(kills):
             moment, seen = self._moment()
             (pid,) = self.workers.start(task)
@@ -170,9 +187,9 @@ class _Round:
                 "number": _number(i),
                 "objective": f"Ask the shop about order number {self.figures.asked + i}.",
             }
-            for i in range(_CALLS)
+            for i in range(CALLS)
         ]
-        self.figures.asked += _CALLS
+        self.figures.asked += CALLS
         return {
             "journal": self.journal,
             "base_url": self.sandbox.base_url,
@@ -197,7 +214,9 @@ class _Round:
 
     def _moment(self) -> tuple[str, int]:
         """A moment to come, and how much was seen on the wire before."""
-        return self.chance.choice(_STEPS), len(self.sandbox.requests)
+        # A look at the receipts comes after a blow at the payment, so the order matters.
+        step = self.chance.choice(_STEPS) if FULL else next(self._in_turn)
+        return step, len(self.sandbox.requests)
 
     def _count(self, moment: str, *, killed: bool) -> None:
         self.figures.kills += killed
@@ -209,7 +228,7 @@ class _Round:
         if moment == "a while":
             time.sleep(self.chance.uniform(0.0, _LONGEST_MOMENT))
             return
-        nth = self.chance.randint(1, _CALLS)
+        nth = self.chance.randint(1, CALLS)
         deadline = time.monotonic() + _LONGEST_MOMENT
         while time.monotonic() < deadline:
             if sum(e.leg == moment for e in self.sandbox.requests[seen:]) >= nth:

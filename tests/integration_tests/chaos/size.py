@@ -7,8 +7,11 @@ import os
 FULL = os.environ.get("CHAOS") == "full"
 """Whether this is `make chaos`."""
 
-KILLS = 100 if FULL else 3
-"""Workers killed at work, for each kind of journal."""
+KILLS = 100 if FULL else 4
+"""Blows to workers at work, for each kind of journal; in the short form one after each step."""
 
-EXAMPLES = 1000 if FULL else 25
+CALLS = 5 if FULL else 2
+"""Calls of a round of killed workers."""
+
+EXAMPLES = 1000 if FULL else 12
 """Lives that the state machine tries."""

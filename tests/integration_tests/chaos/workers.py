@@ -1,4 +1,4 @@
-"""Workers: the test's end of the zygote, which forks processes that place calls.
+"""Workers: the test's end of the zygote, which forks processes that place calls, or run programs.
 
 They are killed, frozen and waited for from here.
 """
@@ -12,14 +12,60 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
+
 _HERE = Path(__file__).parent
 _START_SECONDS = 60.0
 _LONGEST_RUN = 120.0
+
+
+_running: list[Workers] = []
+
+
+@pytest.fixture(scope="session")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    """Processes that place calls: from one warm process for all tests that import this fixture."""
+    if _running:
+        yield _running[0]
+        return
+    with Workers(tmp_path_factory.mktemp("workers") / "log") as started:
+        _running.append(started)
+        yield started
+        _running.clear()
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a program came to, as `subprocess.CompletedProcess` has it."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that runs."""
+
+    workers: Workers
+    pid: int
+    output: Path
+    errors: Path
+
+    def end(self) -> Ran:
+        """Wait for its end."""
+        status = self.workers.end_of(self.pid)
+        # A wait status as `os.waitpid` gives it: of an exit, the code is in the higher byte.
+        return Ran(
+            os.waitstatus_to_exitcode(status), self.output.read_text(), self.errors.read_text()
+        )
 
 
 class Workers:
@@ -30,6 +76,7 @@ class Workers:
         self._news: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._ended: dict[int, int] = {}
         self._running: set[int] = set()
+        self._programs = 0
 
     def __enter__(self) -> Self:
         with self._log.open("ab") as log:
@@ -70,6 +117,25 @@ class Workers:
         self._running.update(pids)
         return pids
 
+    def run(self, program: str, *arguments: object, **environment: str) -> Ran:
+        """Run a program to its end in a process of its own; a cold start would take a second."""
+        return self.begin(program, *arguments, **environment).end()
+
+    def begin(self, program: str, *arguments: object, **environment: str) -> Program:
+        """Begin a program in a process of its own."""
+        self._programs += 1
+        files = [self._log.with_name(f"program-{self._programs}.{end}") for end in ("out", "err")]
+        (pid,) = self.start(
+            {
+                "program": program,
+                "arguments": [str(argument) for argument in arguments],
+                "environment": environment,
+                "output": str(files[0]),
+                "errors": str(files[1]),
+            }
+        )
+        return Program(self, pid, *files)
+
     def works(self, pid: int) -> bool:
         """Whether a child that was started has not ended."""
         while pid not in self._ended and not self._news.empty():
@@ -102,6 +168,10 @@ class Workers:
         statuses = [self._end_of(pid) for pid in pids]
         if any(statuses):
             raise RuntimeError(f"a worker failed:\n{self._log.read_text()[-4000:]}")
+
+    def end_of(self, pid: int) -> int:
+        """Wait for a child's end; its status as `os.waitpid` gives it."""
+        return self._end_of(pid)
 
     def _signal(self, pid: int, number: signal.Signals) -> None:
         if self.works(pid):

