@@ -90,14 +90,18 @@ class ProgressTeller:
 
     async def tell(self, stage: Stage, **news: Any) -> None:  # noqa: ANN401 - CallProgress's fields
         """Tell everybody. What was told before (request id, cost) is told along."""
+        self._about |= {k: v for k, v in news.items() if k != "quote"}
+        write_to_graph = _graph_writer()
+        if write_to_graph is None and not self._listeners:
+            return
         quote = news.get("quote")
         if isinstance(quote, VoiceCallQuote):
             masked = tuple(mask_number(n) for n in quote.numbers)
             news["quote"] = quote.model_copy(update={"numbers": masked, "raw": {}})
-        self._about |= {k: v for k, v in news.items() if k != "quote"}
         elapsed = round(time.monotonic() - self._began, 3)
         progress = CallProgress(stage=stage, elapsed_seconds=elapsed, **self._about | news)
-        self._tell_graph(progress)
+        if write_to_graph is not None:
+            _tell_graph(write_to_graph, progress)
         if not self._listeners or len(self._untold) >= _MOST_UNTOLD:
             return
         self._untold.append(progress)
@@ -130,20 +134,25 @@ class ProgressTeller:
         # Handlers share an executor, too, and block it: in the engine's loop it looks up hosts.
         await (await _aside()).run(adispatch_custom_event(EVENT, data, config=self._config))
 
-    def _tell_graph(self, progress: CallProgress) -> None:
-        """Write to the graph's stream, which only takes it in."""
-        if "langgraph.config" not in sys.modules:
-            return
-        from langgraph.config import get_stream_writer  # noqa: PLC0415 - an optional extra
 
-        try:
-            write = get_stream_writer()
-        except (RuntimeError, KeyError):  # not inside a graph
-            return
-        try:
-            write({EVENT: progress.model_dump(mode="json", exclude_none=True)})
-        except Exception:  # the user's own, and no reason to stop a call that is being paid for
-            log.exception("a graph's stream can't be written")
+def _graph_writer() -> Callable[[Any], None] | None:
+    """What writes to the stream of the graph that the call is in, if it is in one."""
+    if "langgraph.config" not in sys.modules:
+        return None
+    from langgraph.config import get_stream_writer  # noqa: PLC0415 - an optional extra
+
+    try:
+        return get_stream_writer()
+    except (RuntimeError, KeyError):  # not inside a graph
+        return None
+
+
+def _tell_graph(write: Callable[[Any], None], progress: CallProgress) -> None:
+    """Write to the graph's stream, which only takes it in."""
+    try:
+        write({EVENT: progress.model_dump(mode="json", exclude_none=True)})
+    except Exception:  # the user's own, and no reason to stop a call that is being paid for
+        log.exception("a graph's stream can't be written")
 
 
 async def _aside() -> Aside:

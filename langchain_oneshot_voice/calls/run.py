@@ -42,6 +42,7 @@ class Run:
         self.record: CallRecord
         self.pending = False
         self._seen: Moment = (0.0, 0.0)
+        self._released = False  # the last step gave the call back
 
     @property
     def name(self) -> str:
@@ -57,6 +58,7 @@ class Run:
         self.call_key = record.call_key
         self.record = record
         self._seen = asked
+        self._released = record.owner is None
         return record
 
     async def take(self) -> CallRecord | None:
@@ -107,5 +109,7 @@ class Run:
 
     async def release(self) -> None:
         """Let go of the call, however the run ends; also of a claim that was on its way."""
+        if self._released:
+            return
         with anyio.CancelScope(shield=True), suppress(JournalError):
             await self._journal.release(self.call_key, owner=self.owner)

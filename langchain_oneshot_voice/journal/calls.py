@@ -65,6 +65,7 @@ _FRESH: Mapping[str, Any] = {
 # Statements are built once: building one costs as much as running it.
 _SELECT = select(*record_columns)
 _BY_KEY = _SELECT.where(calls.c.call_key == bindparam("key"))
+_BY_EITHER_KEY = _SELECT.where(calls.c.call_key.in_([bindparam("key"), bindparam("former")]))
 _BY_REQUEST_ID = (
     _SELECT.where(
         calls.c.request_id == bindparam("request_id"),
@@ -99,9 +100,7 @@ def claim(  # noqa: PLR0913 - the arguments of `CallJournal.claim`
     former_key: str | None,
 ) -> Claim:
     """Decide who works on a call; see `CallJournal.claim`."""
-    known = read(connection, now, call.call_key)
-    if known is None and former_key is not None:
-        known = _of_the_same(read(connection, now, former_key), call)
+    known = _known(connection, call, former_key)
     for key in (call.call_key, former_key or ""):
         worker.held.discard((key, owner))  # until it is granted
     if known is not None and known.state in ENDED:
@@ -120,10 +119,17 @@ def claim(  # noqa: PLR0913 - the arguments of `CallJournal.claim`
     return Claim("mine", _begin(connection, now, worker, call, known, owner), now)
 
 
-def _of_the_same(known: CallRecord | None, call: NewCall) -> CallRecord | None:
-    """Return the record if payer, tenant and service are the same: 0.1.0's keys did not say."""
-    if known is None:
+def _known(connection: Connection, call: NewCall, former_key: str | None) -> CallRecord | None:
+    """Return the call's record; the one under its former key only if there is none of its own."""
+    keys = {"key": call.call_key, "former": former_key}
+    found = {row.call_key: row for row in connection.execute(_BY_EITHER_KEY, keys)}
+    row = found.get(call.call_key)
+    if row is not None:
+        return CallRecord(**row._mapping)  # noqa: SLF001 - its public name
+    if former_key not in found:
         return None
+    known = CallRecord(**found[former_key]._mapping)  # noqa: SLF001 - its public name
+    # The key of 0.1.0 did not say payer, tenant and service.
     of_it = (known.account.lower(), known.tenant, known.base_url)
     return known if of_it == (call.account.lower(), call.tenant, call.base_url) else None
 
@@ -259,7 +265,7 @@ def _step(
     moved = _write(connection, known, values)
     if moved is None:
         return None
-    if "numbers" in columns:
+    if moved.numbers != known.numbers:
         connection.execute(_DELETE_NUMBERS, {"key": moved.call_key})
         _insert_numbers(connection, moved)
     elif (stamps := _number_stamps(moved)) != _number_stamps(known):
@@ -328,7 +334,7 @@ def _begin(
 
 
 def _held(connection: Connection, now: float, worker: Worker, call: CallRecord) -> CallRecord:
-    worker.beat(connection, now)
+    worker.show_alive(connection, now)
     hold = (call.call_key, str(call.owner))
     worker.held.add(hold)
     worker.unreleased.discard(hold)

@@ -80,7 +80,7 @@ _BUSY = (
     select(*record_columns)
     .join(call_numbers, call_numbers.c.call_key == calls.c.call_key)
     .where(
-        call_numbers.c.number.in_(bindparam("numbers", expanding=True)),
+        call_numbers.c.number == bindparam("number"),
         call_numbers.c.line_since > bindparam("line_since"),
         call_numbers.c.account == bindparam("account"),
         calls.c.base_url == bindparam("base_url"),
@@ -106,7 +106,7 @@ _FEE_PAID = (
 _CALLED = (
     select(call_numbers.c.committed_at)
     .where(
-        call_numbers.c.number.in_(bindparam("names", expanding=True)),
+        call_numbers.c.number.in_([bindparam("number"), bindparam("tag")]),
         call_numbers.c.committed_at > bindparam("since"),
         call_numbers.c.account == bindparam("account"),
         call_numbers.c.tenant == bindparam("tenant"),
@@ -143,11 +143,13 @@ def find_busy(connection: Connection, now: float, call: NewCall | CallRecord) ->
         "account": call.account,
         "base_url": call.base_url,
         "call_key": call.call_key,
-        "numbers": call.numbers,
         "line_since": now - LINE_BUSY_SECONDS,
     }
-    row = connection.execute(_BUSY, terms).first()
-    return None if row is None else CallRecord(**row._mapping)  # noqa: SLF001 - its public name
+    for number in call.numbers:
+        row = connection.execute(_BUSY, {**terms, "number": number}).first()
+        if row is not None:
+            return CallRecord(**row._mapping)  # noqa: SLF001 - its public name
+    return None
 
 
 def check(
@@ -184,7 +186,9 @@ def barred(
 
 def number_tag(connection: Connection, number: str) -> str:
     """Name a forgotten number by a hash that only this journal can make."""
-    key = str(connection.scalar(_NUMBER_KEY))
+    key = connection.info.get("number key")
+    if key is None:  # it never changes, so a connection reads it once
+        key = connection.info["number key"] = str(connection.scalar(_NUMBER_KEY))
     return "#" + hmac.new(key.encode(), number.encode(), hashlib.sha256).hexdigest()
 
 
@@ -229,8 +233,8 @@ def _check_numbers(
         "cap": cap,
     }
     for number in call.numbers:
-        names = (number, number_tag(connection, number))
-        called = connection.scalars(_CALLED, {**terms, "names": names}).all()
+        names = {"number": number, "tag": number_tag(connection, number)}
+        called = connection.scalars(_CALLED, {**terms, **names}).all()
         if len(called) >= cap:
             # The oldest of the latest `cap` calls has to leave the window.
             return NumberLimitReached(number, cap, called[-1] + DAY_SECONDS if called else None)

@@ -61,6 +61,7 @@ class Worker:
         self._lease = lease
         self._known = False
         self._tried_at = float("-inf")
+        self._alive_at = float("-inf")
         self._warned = ""
 
     def due_in(self) -> float | None:
@@ -83,6 +84,7 @@ class Worker:
         self._tried_at = time.monotonic()
         error = written.exception()
         if error is None:
+            self._alive_at = self._tried_at if self.held else float("-inf")
             self.unreleased.difference_update(written.result())
         elif str(error) != self._warned:  # once, not each second for as long as it lasts
             log.warning("the heartbeat was not written: %s", error)
@@ -96,6 +98,11 @@ class Worker:
             connection.execute(_REMOVE_OLD, {"before": now - _DAY_SECONDS})
             self._known = True
         self._tried_at = time.monotonic()
+
+    def show_alive(self, connection: Connection, now: float) -> None:
+        """Record a heartbeat, unless one was committed within the last interval."""
+        if time.monotonic() - self._alive_at > self._heartbeat:
+            self.beat(connection, now)
 
     def holds(self, connection: Connection, now: float, call: CallRecord) -> bool:
         """Tell whether a live worker, this one or another, has the call."""

@@ -123,7 +123,9 @@ class OneShotClient:
         if self._address is None:
             if isinstance(self.credential, WalletKey):
                 wallet = self.credential
-                self._address = await anyio.to_thread.run_sync(lambda: wallet.address)
+                if not wallet.is_warm:
+                    await anyio.to_thread.run_sync(lambda: wallet.address)
+                self._address = wallet.address
             else:
                 self._address = await self._token_address(self.credential)
         return self._address

@@ -90,6 +90,11 @@ class WalletKey(_Secret):
         """The wallet's address, with its checksum. The first use imports `eth_keys`."""
         return str(self._key().public_key.to_checksum_address())
 
+    @property
+    def is_warm(self) -> bool:
+        """Whether the address is known, so that asking for it imports and computes nothing."""
+        return "address" in self.__dict__
+
     def proof(self, scope: Scope, now: float) -> dict[str, str]:
         """A header that proves the wallet for one request. Single use, fresh for five minutes."""
         claim = {"agent": self.address, "scope": scope, "issuedAt": int(now)}
