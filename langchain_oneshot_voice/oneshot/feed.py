@@ -43,8 +43,8 @@ class _HeaderlessLog(logging.LoggerAdapter[logging.Logger]):
         return level > logging.DEBUG and super().isEnabledFor(level)
 
 
-_AT_ONCE, _PER_SECOND = 8 * 2**20, 2**20
-"""Bytes that a socket may say at once, and in each second that it is open."""
+_AT_ONCE, _PER_SECOND, _PER_CALL = 8 * 2**20, 2**20, 2**16
+"""Bytes that a socket may say at once, in each second that it is open, and of each call."""
 
 _LEAST = 1024
 """Bytes that a message counts for at the least."""
@@ -90,6 +90,9 @@ class ResultFeed:
         self._timing = timing
         self._waiters: dict[str, list[_Waiter]] = {}
         self._socket: ClientConnection | None = None
+        self._subscribed = 0
+        self._joining: list[str] = []
+        self._sending: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
         self._lingering: asyncio.TimerHandle | None = None
 
@@ -111,7 +114,7 @@ class ResultFeed:
         self._stop_lingering()
         self._waiters.setdefault(request_id, []).append(waiter)
         try:
-            await self._subscribe([request_id])
+            self._subscribe(request_id)
             with anyio.move_on_after(seconds):
                 return await self._watch(request_id, waiter, seen)
             return None
@@ -194,12 +197,17 @@ class ResultFeed:
         due = max(waiter.polled + self._timing.socket_trusted - now, 0.0)
         return min(max(waiter.heard + patience - now, rest), due)
 
-    async def _subscribe(self, request_ids: Iterable[str]) -> None:
+    def _subscribe(self, request_id: str) -> None:
         if self._listening is None or self._listening.done():
             self._listening = asyncio.create_task(self._listen(), name="oneshot-voice-results")
-            return
-        if self._socket is not None:
-            await self._send_subscription(self._socket, request_ids)
+        elif self._socket is not None:
+            self._joining.append(request_id)
+            if len(self._joining) == 1:  # one message for all that join in this turn of the loop
+                self._sending = asyncio.create_task(self._send_joining(self._socket))
+
+    async def _send_joining(self, socket: ClientConnection) -> None:
+        joining, self._joining = self._joining, []
+        await self._send_subscription(socket, joining)
 
     def _stop_lingering(self) -> None:
         if self._lingering is not None:
@@ -218,10 +226,11 @@ class ResultFeed:
     ) -> None:
         from websockets.exceptions import ConnectionClosed  # noqa: PLC0415
 
-        with contextlib.suppress(
-            ConnectionClosed
-        ):  # the listener subscribes to all when it is back
-            await socket.send(json.dumps({"subscribe": list(request_ids)}))
+        wanted = list(request_ids)
+        self._subscribed += len(wanted)
+        # If it is closed, the listener subscribes to all when it is back.
+        with contextlib.suppress(ConnectionClosed):
+            await socket.send(json.dumps({"subscribe": wanted}))
 
     async def _listen(self) -> None:
         """Keep a socket open for as long as anyone waits."""
@@ -245,13 +254,14 @@ class ResultFeed:
                     ) as socket,
                     _read_by_the_other_side(socket),
                 ):
-                    self._socket = socket
+                    self._socket, self._subscribed = socket, 0
                     await self._send_subscription(socket, tuple(self._waiters))
-                    left, opened = _AT_ONCE, time.monotonic()
+                    said, opened = 0, time.monotonic()
                     async for message in socket:
                         rest = _SHORTEST_REST
-                        left -= max(len(message), _LEAST)
-                        if left + _PER_SECOND * (time.monotonic() - opened) < 0:
+                        said += max(len(message), _LEAST)
+                        open_for = time.monotonic() - opened
+                        if said > _AT_ONCE + _PER_SECOND * open_for + _PER_CALL * self._subscribed:
                             rest = _LONGEST_REST
                             log.info("result socket: too much of it; polling meanwhile")
                             break
