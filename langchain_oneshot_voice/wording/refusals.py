@@ -259,9 +259,13 @@ def approval_unreadable(problems: str) -> ConfigurationError:
 
 def request_unreadable(error: ValidationError) -> InvalidCallError:
     """One of many requests is not what a request has to be."""
-    problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+    problems = [
+        f"{found['loc'][0] if found['loc'] else 'request'}: {found['msg']}"
+        for found in error.errors()
+    ]
     return InvalidCallError(
-        f"The request can't be used. {'; '.join(problems)}.", advice="Correct the request."
+        f"The request can't be used. {'; '.join(dict.fromkeys(problems))}.",
+        advice="Correct the request.",
     )
 
 
