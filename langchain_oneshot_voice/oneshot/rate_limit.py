@@ -18,15 +18,20 @@ LONGEST_PAUSE = 30.0
 
 
 class RateLimit:
-    """The pause that a wallet's requests make together. Lives on one event loop."""
+    """The pause that a wallet's requests make together. Lives on one event loop.
 
-    def __init__(self) -> None:
+    Args:
+        longest: seconds that a pause may be at the most.
+    """
+
+    def __init__(self, longest: float = LONGEST_PAUSE) -> None:
+        self._longest = longest
         self._until = float("-inf")
         self._pause = 0.0
 
     def heed(self, retry_after: float) -> None:
-        """Make a pause of so many seconds, at most `LONGEST_PAUSE`."""
-        pause = min(retry_after, LONGEST_PAUSE)
+        """Make a pause of so many seconds, or of the most that a pause may be."""
+        pause = min(retry_after, self._longest)
         if time.monotonic() + pause > self._until:
             self._until, self._pause = time.monotonic() + pause, pause
 
@@ -39,6 +44,6 @@ class RateLimit:
 
     async def rest(self) -> None:
         """Wait until the pause is over, and for the turn of this request."""
-        give_up = time.monotonic() + 2 * LONGEST_PAUSE
+        give_up = time.monotonic() + 2 * self._longest
         while (rest := min(self.left(), give_up - time.monotonic())) > 0:  # noqa: ASYNC110 - a time
             await anyio.sleep(rest)

@@ -264,7 +264,7 @@ def request_unreadable(error: ValidationError) -> InvalidCallError:
         for found in error.errors()
     ]
     return InvalidCallError(
-        f"The request can't be used. {'; '.join(dict.fromkeys(problems))}.",
+        f"The request can't be used. {spelling.unnumbered('; '.join(dict.fromkeys(problems)))}.",
         advice="Correct the request.",
     )
 
@@ -274,6 +274,7 @@ def withdrawn() -> CallRefusedError:
     return CallRefusedError(
         "The call was withdrawn before it was placed.",
         code="withdrawn",
+        advice="Ask for it again if it is needed after all.",
         safe_to_retry=True,
     )
 
