@@ -44,15 +44,14 @@ async def test_all_calls_of_a_wallet_wait_and_another_wallet_does_not(
 
     began = time.monotonic()
     others = [asyncio.create_task(wallet.acall(request(3 + which))) for which in range(6)]
-    result = await stranger.acall(request(20))
-    alone = time.monotonic() - began
-    assert (result.call_status, alone < PAUSE / 2) == ("completed", True), alone
+    ends = await asyncio.gather(stranger.acall(request(20)), limited, *others)
+    assert {result.call_status for result in ends} == {"completed"}
 
-    assert {r.call_status for r in await asyncio.gather(limited, *others)} == {"completed"}
-    waited = [moment - began for moment in quoted][1:]  # the first is the stranger's
+    at_once, *waited = [moment - began for moment in quoted]
+    assert at_once < PAUSE - 0.1  # the stranger
     assert len(waited) == 7
     assert min(waited) >= PAUSE - 0.1
-    assert max(waited) < 2 * PAUSE + 0.5
+    assert max(waited) < 2 * PAUSE + 2
     assert max(waited) - min(waited) > 0.1  # they do not come back all at once
 
 
