@@ -49,7 +49,7 @@ async def test_all_calls_of_a_wallet_wait_and_another_wallet_does_not(
 
     at_once, *waited = [moment - began for moment in quoted]
     assert at_once < PAUSE - 0.1  # the stranger
-    assert len(waited) == 7
+    assert len(waited) >= 7  # a price that counts on credits may be asked for again
     assert min(waited) >= PAUSE - 0.1
     assert max(waited) < 2 * PAUSE + 2
     assert max(waited) - min(waited) > 0.1  # they do not come back all at once
