@@ -162,11 +162,11 @@ class VoiceCaller(CallerServices):
             requests: whom to call, and what for: a list, or a generator of thousands, which is
                 read as places become free. Equal requests are one call.
             concurrency: how many calls there are at once.
-            stop_when: told of each call when it has ended, one at a time. Once it says true,
-                nothing more is paid: calls that are paid are seen through and yielded, all others
-                of those that were read, and the rest of a list, are yielded with the error code
-                `withdrawn`. An exception of it, or of a generator of requests, does the same to
-                what was not read yet, and is raised at the end.
+            stop_when: told of each call when it has ended, one at a time; a function runs in a
+                thread. Once it says true, nothing more is signed: calls whose payment is signed are
+                seen through; all others that were read (one that waits for a person, too), and the
+                rest of a list, are yielded with the error code `withdrawn`. An exception of it does
+                the same and is raised at the end, as one of `requests` is, which ends only them.
             key: names the list. Whoever runs it again with the same key gets the outcomes of the
                 calls that were made, and makes the others; by default made from the config: an
                 idempotency key, or the place in the graph; a fresh one outside a graph.
