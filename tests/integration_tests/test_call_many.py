@@ -19,6 +19,7 @@ from typing import Any, TypedDict
 
 import pytest
 from chaos.ledger import times_paid, times_rung
+from chaos.size import FULL
 from conftest import MakeCaller, MakeTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
@@ -44,6 +45,7 @@ from langchain_oneshot_voice.sandbox.faults import Leg
 
 WEALTH = Decimal(10**6)
 LONG = 60.0
+PEOPLE, PLACES = (1000, 50) if FULL else (150, 25)
 Ended = CallEnded[VoiceCallInput]
 
 
@@ -159,13 +161,13 @@ async def test_many_calls_are_made_wherever_a_program_is(
     assert Counter(progress.stage for progress in told)["completed"] == 5
 
 
-def test_a_thousand_calls_go_fifty_at_a_time(journal: CallJournal) -> None:
+def test_a_thousand_calls_go_a_few_at_a_time(journal: CallJournal) -> None:
     """A generator of thousands is read as places become free, and each call is made once."""
     read = taken = most = 0
 
     def people() -> Iterator[VoiceCallInput]:
         nonlocal read, most
-        for which in range(1000):
+        for which in range(PEOPLE):
             read += 1
             most = max(most, read - taken)
             yield request(which)
@@ -175,11 +177,11 @@ def test_a_thousand_calls_go_fifty_at_a_time(journal: CallJournal) -> None:
         key = WalletKey(sandbox.private_key)
         caller = VoiceCaller(key, base_url=sandbox.base_url, journal=journal, policy=policy)
         ends: list[Ended] = []
-        for ended in caller.call_many(people(), concurrency=50):
+        for ended in caller.call_many(people(), concurrency=PLACES):
             taken += 1
             ends.append(ended)
-        assert Counter(map(came_to, ends))["completed"] > 980  # some numbers are premium-rate
-        assert (len(ends), most) == (1000, 50)
+        assert Counter(map(came_to, ends))["completed"] > 0.98 * PEOPLE  # some are premium-rate
+        assert (len(ends), most) == (PEOPLE, PLACES)
         require_each_paid_call_told(sandbox, ends)
 
 
@@ -514,7 +516,7 @@ caller = VoiceCaller(
 )
 people = [VoiceCallInput(objective=task["objective"], target_number=n) for n in task["numbers"]]
 for ended in caller.call_many(people, concurrency=4, key="list 7"):
-    print(json.dumps([ended.index, ended.result.call_status, ended.result.reused]), flush=True)
+    pass
 """
 
 
@@ -531,16 +533,21 @@ def test_killed_run_is_finished_by_the_next_one(tmp_path: Path) -> None:
         first = _begin(task)
         sandbox.wait_until(lambda: times_rung(sandbox) >= 9, 30)
         first.send_signal(signal.SIGKILL)
-        first.communicate(timeout=LONG)
+        first.wait(LONG)
         rung_before = times_rung(sandbox)
-        task["numbers"].reverse()  # type: ignore[attr-defined]
-        said, _ = _begin(task).communicate(timeout=LONG)
-        ends = [json.loads(line) for line in said.splitlines()]
-        assert Counter(status for _, status, _ in ends) == {"completed": 24}
+        caller = VoiceCaller(
+            WalletKey(sandbox.private_key),
+            base_url=sandbox.base_url,
+            journal=str(tmp_path / "calls.sqlite"),
+            policy=at_any_hour(max_cost_per_day=None, duplicate_window=None),
+        )
+        people = requests(24)[::-1]
+        ends = list(caller.call_many(people, concurrency=4, key="list 7"))
+        assert Counter(map(came_to, ends)) == {"completed": 24}
         assert rung_before < times_rung(sandbox) == times_paid(sandbox) == 24
         assert len({ring.number for ring in sandbox.rings}) == 24
-        again, _ = _begin(task).communicate(timeout=LONG)
-        assert all(reused for _, _, reused in map(json.loads, again.splitlines()))
+        again = caller.call_many(people, key="list 7")
+        assert all(end.result is not None and end.result.reused for end in again)
         assert times_rung(sandbox) == 24
 
 
@@ -548,14 +555,12 @@ def _begin(task: dict[str, Any]) -> subprocess.Popen[str]:
     process = subprocess.Popen(  # noqa: S603 - this interpreter
         [sys.executable, "-c", _PROGRAM],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert process.stdin is not None
     process.stdin.write(json.dumps(task))
     process.stdin.close()
-    process.stdin = None  # `communicate` has nothing more to say
     return process
 
 
