@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from langchain_oneshot_voice.caller import VoiceCaller
     from langchain_oneshot_voice.calls.call_key import CallKey
+    from langchain_oneshot_voice.calls.many import CallEnded
     from langchain_oneshot_voice.errors import (
         CallRefusedError,
         CallUnknownError,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessToken",
     "CallCost",
+    "CallEnded",
     "CallJournal",
     "CallKey",
     "CallPolicy",
@@ -68,6 +70,7 @@ __all__ = [
 _MODULES = {
     "AccessToken": "oneshot.wallet",
     "CallCost": "schemas",
+    "CallEnded": "calls.many",
     "CallJournal": "journal",
     "CallKey": "calls.call_key",
     "CallPolicy": "policy",

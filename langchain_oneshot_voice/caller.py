@@ -10,36 +10,49 @@ from __future__ import annotations
 import asyncio
 import getpass
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NoReturn
 
 from langchain_core.runnables import RunnableConfig, ensure_config
-from pydantic import SecretStr
+from pydantic import ValidationError
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.approval.pause import GraphPause, can_pause
-from langchain_oneshot_voice.caller_side import AsyncSide, Side, SyncSide, run_sync
-from langchain_oneshot_voice.calls.call_key import CallKey
+from langchain_oneshot_voice.caller_services import CallerServices
+from langchain_oneshot_voice.caller_side import (
+    AsyncSide,
+    Side,
+    SyncSide,
+    iterate_sync,
+    run_sync,
+)
+from langchain_oneshot_voice.calls.call_key import CallKey, list_name
 from langchain_oneshot_voice.calls.driver import CallDriver, Pending
-from langchain_oneshot_voice.calls.services import Asker, CallServices
+from langchain_oneshot_voice.calls.many import CallEnded, Flow, Many, Placing, R, StopWhen, hand_out
+from langchain_oneshot_voice.calls.services import Asker
+from langchain_oneshot_voice.calls.withdrawal import Withdrawal
 from langchain_oneshot_voice.do_not_call import list_opt_outs, read_listed
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.extraction import extract
 from langchain_oneshot_voice.graph_task import GraphTask
 from langchain_oneshot_voice.journal import (
-    CallJournal,
     CallRecord,
     JournalError,
     JournalUnavailableError,
-    default_path,
 )
-from langchain_oneshot_voice.oneshot.client import OneShotClient
-from langchain_oneshot_voice.oneshot.feed import ResultFeed
-from langchain_oneshot_voice.oneshot.transport import Transport, chosen_package
-from langchain_oneshot_voice.oneshot.wallet import Credential, WalletKey
+from langchain_oneshot_voice.oneshot.wallet import Credential
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import ProgressTeller
 from langchain_oneshot_voice.schemas import (
@@ -47,7 +60,6 @@ from langchain_oneshot_voice.schemas import (
     VoiceCallInput,
     VoiceCallResult,
 )
-from langchain_oneshot_voice.settings import CallerSettings
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +78,11 @@ class _Intent:
     asker: Asker
     task: GraphTask | None
     config: RunnableConfig
+    withdrawal: Withdrawal = field(default_factory=Withdrawal)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class VoiceCaller(CallerSettings):
+class VoiceCaller(CallerServices):
     """Places calls, each exactly once. Frozen: `dataclasses.replace` makes one with other settings.
 
     Raises:
@@ -129,6 +142,63 @@ class VoiceCaller(CallerSettings):
         intent = self._intent(request, call_key, policy, tool_call_id, tool_name, config)
         with _journal_needed():
             return await self._call_from(AsyncSide(), intent)
+
+    def call_many(
+        self,
+        requests: Iterable[R],
+        *,
+        concurrency: int = 10,
+        stop_when: StopWhen[R] | None = None,
+        key: str | None = None,
+        policy: CallPolicy | None = None,
+        config: RunnableConfig | None = None,
+    ) -> Generator[CallEnded[R], None, None]:
+        """Place many calls, a few at a time, and yield each as it ends, with its result or error.
+
+        Nothing is placed for somebody who does not read on: after a `break`, or an exception, what
+        is not paid is withdrawn, and `recover` reads the outcomes of what is.
+
+        Args:
+            requests: whom to call, and what for: a list, or a generator of thousands, which is
+                read as places become free. Equal requests are one call.
+            concurrency: how many calls there are at once.
+            stop_when: told of each call when it has ended, one at a time; a function runs in a
+                thread. Once it says true, nothing more is signed: calls whose payment is signed are
+                seen through; all others that were read (one that waits for a person, too), and the
+                rest of a list, are yielded with the error code `withdrawn`. An exception of it does
+                the same and is raised at the end, as one of `requests` is, which ends only them.
+            key: names the list. Whoever runs it again with the same key gets the outcomes of the
+                calls that were made, and makes the others; by default made from the config: an
+                idempotency key, or the place in the graph; a fresh one outside a graph.
+            policy: limits on these calls, in place of the caller's.
+            config: the LangChain run's config; by default the one of the running task.
+
+        Raises:
+            ConfigurationError: an argument can't be used.
+            GraphInterrupt: persons have to be asked about calls; LangGraph pauses the graph, with
+                all the questions at once.
+
+        Example:
+            ```python
+            for ended in caller.call_many(plumbers, stop_when=lambda ended: ended.succeeded):
+                print(ended.request.target_number, ended.result or ended.error)
+            ```
+        """
+        steps = self._many(SyncSide(), requests, concurrency, stop_when, key, policy, config)
+        return iterate_sync(steps)
+
+    def acall_many(
+        self,
+        requests: Iterable[R] | AsyncIterable[R],
+        *,
+        concurrency: int = 10,
+        stop_when: StopWhen[R] | None = None,
+        key: str | None = None,
+        policy: CallPolicy | None = None,
+        config: RunnableConfig | None = None,
+    ) -> AsyncGenerator[CallEnded[R], None]:
+        """Like `call_many`, from any event loop; the generator of requests may be async, too."""
+        return self._many(AsyncSide(), requests, concurrency, stop_when, key, policy, config)
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled."""
@@ -256,19 +326,65 @@ class VoiceCaller(CallerSettings):
         )
         return _Intent(request, key, credential, policy, asker, task, config)
 
+    def _many(
+        self,
+        side: Side,
+        requests: Iterable[R] | AsyncIterable[R],
+        concurrency: int,
+        stop_when: StopWhen[R] | None,
+        key: str | None,
+        policy: CallPolicy | None,
+        config: RunnableConfig | None,
+    ) -> AsyncGenerator[CallEnded[R], None]:
+        if concurrency < 1:
+            raise wording.setting_unusable("concurrency", "a whole number above zero")
+        if stop_when is not None and not callable(stop_when):
+            raise wording.setting_unusable("stop_when", "a function")
+        config, many = ensure_config(config), Many(stop_when)
+        name = list_name(key, config)
+
+        def prepare(request: R) -> tuple[str, Flow]:
+            try:
+                call = VoiceCallInput.model_validate(request)
+            except ValidationError as error:
+                raise wording.request_unreadable(error) from None
+            call_key = CallKey.in_list(call, name)
+            intent = self._intent(call, call_key, policy, None, "voice_call", config)
+            return call_key.key, partial(
+                self._drive_one, replace(intent, withdrawal=many.withdrawal)
+            )
+
+        async def listen() -> GraphPause | None:
+            with _journal_needed():
+                return await self._listen(side, GraphTask.of(config), "voice_call")
+
+        one_by_one = iter(requests) if isinstance(requests, Iterable) else aiter(requests)
+        calls = Placing(side, many, one_by_one, prepare, concurrency)
+        return hand_out(calls, listen, tell_rest=isinstance(requests, Collection))
+
+    async def _drive_one(self, intent: _Intent) -> VoiceCallResult | Pending:
+        with _journal_needed():
+            return await self._drive(intent)
+
     async def _call_from(self, side: Side, intent: _Intent) -> VoiceCallResult:
         """Hear the graph's answers, make the call, and pause the graph if a person is asked."""
-        pause: GraphPause | None = None
-        if self.approval == "interrupt" and intent.asker.can_pause and intent.task is not None:
-            journal = await side.run(self._open_journal)
-            pause = GraphPause(intent.task, journal, side, intent.asker.tool_name)
-            await pause.hear()
+        pause = await self._listen(side, intent.task, intent.asker.tool_name)
         outcome = await side.run(self._drive, intent)
         if isinstance(outcome, VoiceCallResult):
             return outcome
         if pause is None:  # the driver refuses to ask where nothing can be paused
             raise AssertionError
-        return await pause.ask(outcome.asked, outcome.question)
+        return await pause.ask((outcome.asked, outcome.question))
+
+    async def _listen(
+        self, side: Side, task: GraphTask | None, tool_name: str
+    ) -> GraphPause | None:
+        """Hear the answers of the caller's graph, if persons are asked through it."""
+        if self.approval != "interrupt" or task is None or not can_pause(task):
+            return None
+        pause = GraphPause(task, await side.run(self._open_journal), side, tool_name)
+        await pause.hear()
+        return pause
 
     async def _drive(self, intent: _Intent) -> VoiceCallResult | Pending:
         """The call itself, on the engine's loop."""
@@ -276,6 +392,7 @@ class VoiceCaller(CallerSettings):
         minutes = request.max_duration_minutes or DEFAULT_DURATION_MINUTES
         wait = minutes * 60 + _SETTLING if self.max_wait is None else self.max_wait
         services = await self._services(intent.credential, intent.policy)
+        services = replace(services, withdrawal=intent.withdrawal)
         key = intent.key.on_record(
             account=services.account,
             tenant=intent.policy.tenant,
@@ -357,51 +474,6 @@ class VoiceCaller(CallerSettings):
         self, key: str, numbers: tuple[str, ...], config: RunnableConfig | None
     ) -> ProgressTeller:
         return ProgressTeller(key, numbers, self.on_progress, config)
-
-    async def _services(self, credential: Credential, policy: CallPolicy) -> CallServices:
-        """What calls are made with, shared by all calls of this process."""
-        where, package = self.environment, chosen_package()
-        transport = await ENGINE.shared(("http", where, package), lambda: Transport(where, package))
-        client = OneShotClient(where, credential, transport, timing=self.timing)
-        account = await self._account(client)
-        paid_by = credential.fingerprint
-        whose = ("feed", where.base_url, package, account, paid_by, self.timing)
-        journal = await self._open_journal()
-        if self.retention is not None:
-            journal.retain(self.retention.total_seconds(), account=account, tenant=policy.tenant)
-        return CallServices(
-            client=client,
-            feed=await ENGINE.shared(whose, lambda: ResultFeed(client, self.timing)),
-            journal=journal,
-            account=account,
-            policy=policy,
-            approval=self.approval,
-            timing=self.timing,
-        )
-
-    async def _account(self, client: OneShotClient) -> str:
-        """Who pays, in lower case. Of a token the service tells it, and is believed once."""
-        told = (await client.address()).lower()
-        if isinstance(client.credential, WalletKey):
-            return told
-        known: dict[str, str] = await ENGINE.shared("accounts of tokens", dict)
-        token = f"{client.credential.fingerprint} {self.environment.service}"
-        if token not in known:
-            journal = await self._open_journal()
-            known[token] = await journal.account_of_token(token, told)
-        return known[token]
-
-    async def _open_journal(self) -> CallJournal:
-        where, timing = self.journal, self.timing
-        if isinstance(where, CallJournal):
-            return where
-        named = str(where or default_path(self.environment.sandbox_port))
-        beat, lease = timing.heartbeat, timing.lease
-        # A key of the engine's is shown by what shows the engine, and a URL may hold a password.
-        return await ENGINE.shared(
-            ("journal", SecretStr(named), beat, lease),
-            lambda: CallJournal(named, heartbeat=beat, lease=lease),
-        )
 
 
 def _listed(numbers: str | Sequence[str]) -> Sequence[str]:

@@ -10,7 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Sequence,
+)
 from typing import Any, Protocol, TypeVar
 
 from langchain_oneshot_voice.engine import ENGINE
@@ -101,3 +108,16 @@ def run_sync(steps: Coroutine[Any, Any, T]) -> T:
         return result
     steps.close()
     raise RuntimeError("a sync caller's steps must not suspend")
+
+
+def iterate_sync(steps: AsyncGenerator[T, None]) -> Generator[T, None, None]:
+    """Iterate over what a `SyncSide`'s steps yield, in this thread."""
+    try:
+        while True:
+            try:
+                item = run_sync(steps.__anext__())
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        run_sync(steps.aclose())

@@ -108,6 +108,12 @@ class Engine:
                 answer.cancel()
                 raise
 
+    def start(self, flow: Callable[..., Awaitable[T]], *args: object) -> Future[T]:
+        """Begin `flow(*args)` on the loop. Cancelling what is returned cancels the flow."""
+        answer = Future[T]()
+        self._start().start_task_soon(_answer, answer, flow, *args)
+        return answer
+
     async def acall(self, flow: Callable[..., Awaitable[T]], *args: object) -> T:
         """Run `flow(*args)` on the loop and await it from any other loop.
 

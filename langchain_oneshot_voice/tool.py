@@ -7,7 +7,7 @@ model with a `VoiceCallResult` beside it, its refusals as errors that a model ca
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, Unpack
@@ -18,8 +18,9 @@ from langchain_core.callbacks import (
     Callbacks,
 )
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import ToolCall
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import patch_config
+from langchain_core.runnables.config import get_config_list, patch_config
 from langchain_core.runnables.utils import AnyConfigurableField
 from langchain_core.tools import ArgsSchema, BaseTool
 from pydantic import (
@@ -253,6 +254,27 @@ class VoiceCallTool(BaseTool):
         _require_no_setting(kwargs)
         return await super().arun(*args, **kwargs)
 
+    def batch(
+        self,
+        inputs: list[str | dict[str, Any] | ToolCall],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        **kwargs: Any,  # noqa: ANN401 - as LangChain's
+    ) -> list[Any]:
+        """Make calls in threads, as LangChain does, all at once unless `max_concurrency` says less.
+
+        LangChain alone has as many threads as suit work; these only wait.
+        """
+        return super().batch(inputs, _all_at_once(config, len(inputs)), **kwargs)
+
+    def batch_as_completed(
+        self,
+        inputs: Sequence[str | dict[str, Any] | ToolCall],
+        config: RunnableConfig | Sequence[RunnableConfig] | None = None,
+        **kwargs: Any,  # noqa: ANN401 - as LangChain's
+    ) -> Iterator[tuple[int, Any]]:
+        """Like `batch`, and yield each answer with its index as it comes."""
+        return super().batch_as_completed(inputs, _all_at_once(config, len(inputs)), **kwargs)
+
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled."""
         raise TypeError(wording.not_picklable(type(self).__name__))
@@ -338,11 +360,24 @@ def _told(result: VoiceCallResult) -> tuple[str, VoiceCallResult]:
     return wording.text_for_model(result), artifact
 
 
+def _all_at_once(
+    config: RunnableConfig | Sequence[RunnableConfig] | None, count: int
+) -> list[RunnableConfig]:
+    """The config of each run, the first of which tells LangChain how many threads there are."""
+    configs = get_config_list(config, count)
+    if configs and configs[0].get("max_concurrency") is None:
+        configs[0]["max_concurrency"] = min(count, _MOST_THREADS)
+    return configs
+
+
 def _require_no_setting(given: Mapping[str, object]) -> None:
     """Refuse settings of the tool that are given to one run of it, such as by `bind`."""
     for name in sorted(given.keys() & (_SETTINGS | _SECRETS.keys())):
         raise TypeError(wording.setting_of_the_tool(name))
 
+
+_MOST_THREADS = 1000
+"""Threads that wait for calls of one batch. `VoiceCaller.call_many` needs none."""
 
 _SECRETS = {"private_key": "WalletKey", "access_token": "AccessToken"}
 """The secrets that a credential may be made of, and the credential."""

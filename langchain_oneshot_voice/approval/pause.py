@@ -130,23 +130,25 @@ class GraphPause:
         elif self._moved is None and self._null_resume(False) is not None:  # noqa: FBT003 - theirs
             await self._hear_bare()
 
-    async def ask(self, asked: AskedQuestion, question: Question) -> NoReturn:
-        """Pause the graph with the question.
+    async def ask(self, *questions: tuple[AskedQuestion, Question]) -> NoReturn:
+        """Pause the graph with these questions, each of which is answered by itself.
 
         Raises:
             GraphInterrupt: always. The graph goes on when it is resumed with an answer.
         """
         from langgraph.errors import GraphInterrupt  # noqa: PLC0415 - an optional extra
-        from langgraph.types import Interrupt  # noqa: PLC0415
+
+        raise GraphInterrupt(tuple([await self._interrupt(*question) for question in questions]))
+
+    async def _interrupt(self, asked: AskedQuestion, question: Question) -> Any:  # noqa: ANN401 - LangGraph's
+        from langgraph.types import Interrupt  # noqa: PLC0415 - an optional extra
 
         bare_ok = await self._void_bare()
         await self._side.run(self._note, asked.question_id, bare_ok)
         if not bare_ok and question.note is None:
             question = replace(question, note=_by_id(question.question_id))
         schema = decision_schema(question.tool_name)
-        raise GraphInterrupt(
-            (Interrupt(question.value(), id=question.question_id, response_schema=schema),)
-        )
+        return Interrupt(question.value(), id=question.question_id, response_schema=schema)
 
     async def _note(self, question_id: str, bare_ok: bool) -> None:
         await self._journal.note(question_id, bare_ok=bare_ok)

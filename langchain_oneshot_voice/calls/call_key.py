@@ -51,7 +51,7 @@ class CallKey:
         """
         if idempotency_key is not None:
             return cls(_digest("idempotency_key", idempotency_key))
-        asked = json.dumps(request.model_dump(exclude_none=True), sort_keys=True)
+        asked = _asked(request)
         if tool_call_id is not None:
             key = _digest("tool_call", thread_id or "", tool_call_id, asked)
             return cls(key, None if thread_id is not None else window)
@@ -80,6 +80,11 @@ class CallKey:
             window=window,
         )
 
+    @classmethod
+    def in_list(cls, request: VoiceCallInput, list_name: str) -> CallKey:
+        """The key of a call of a list. Equal requests of one list are one call."""
+        return cls(_digest("list", list_name, _asked(request)))
+
     def on_record(self, *, account: str, tenant: str, base_url: str) -> str:
         """The key in the journal: payer, tenant and service are part of it."""
         return _digest("call", self.key, account.lower(), tenant, base_url)
@@ -87,14 +92,32 @@ class CallKey:
 
 def edited_key(call_key: str, question_id: str, request: VoiceCallInput) -> str:
     """The journal's key of the call that a person made of another one."""
-    asked = json.dumps(request.model_dump(exclude_none=True), sort_keys=True)
-    return _digest("edited", call_key, question_id, asked)
+    return _digest("edited", call_key, question_id, _asked(request))
+
+
+def list_name(key: str | None, config: RunnableConfig | None) -> str:
+    """The name of a list of calls, from which their keys are made.
+
+    The application's own; else the place in the graph; else a new one.
+    """
+    configurable = (config or {}).get("configurable") or {}
+    named = configurable.get("idempotency_key") if key is None else key
+    if named is not None:
+        return _digest("named", named)
+    task = GraphTask.of(config)
+    if task is not None:
+        return _digest("graph_task", task.thread or "", task.position)
+    return _digest("fresh", secrets.token_hex(16))
 
 
 def fingerprint(request: VoiceCallInput) -> str:
     """Equal for calls to the same numbers with the same objective, but for case and spacing."""
     objective = " ".join(request.objective.casefold().split())
     return _digest("fingerprint", *sorted(request.numbers), objective)
+
+
+def _asked(request: VoiceCallInput) -> str:
+    return json.dumps(request.model_dump(exclude_none=True), sort_keys=True)
 
 
 def _digest(*parts: str) -> str:

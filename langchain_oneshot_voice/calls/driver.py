@@ -21,6 +21,7 @@ from decimal import Decimal
 from typing import assert_never
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from langchain_oneshot_voice import wording
@@ -314,7 +315,20 @@ class CallDriver:
         return await self._recorded(state)
 
     async def _step(self, state: s.Live) -> s.State:
-        """Carry out what the state asks for."""
+        """Carry out what the state asks for, unless the call is withdrawn before it is signed."""
+        if isinstance(state, s.Signed | s.Placed):
+            return await self._carry_out(state)
+        with self._services.withdrawal.unsigned_step() as step:
+            if not isinstance(state, s.Agreed):
+                return await self._carry_out(state)
+            # What is signed is sent at once, so a rate limit is waited for before.
+            await self._services.client.rate_limit.rest()
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        if step.cancelled_caught:
+            return s.Refused(wording.withdrawn(), on_record=False)
+        return await self._carry_out(state)
+
+    async def _carry_out(self, state: s.Live) -> s.State:
         match state:
             case s.Claimed():
                 return s.after_claimed(state, await self._price.ask_price(state))

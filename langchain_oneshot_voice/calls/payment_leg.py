@@ -90,6 +90,8 @@ class PaymentLeg:
         give_up = self._clock.monotonic() + self._services.timing.payment
         for pause in self._services.timing.pauses():
             refusal = await price.judged_again()
+            if self._services.withdrawal.is_called:
+                refusal = wording.withdrawn()
             if refusal is not None:
                 return s.Refusal(refusal)
             try:

@@ -9,6 +9,7 @@ from typing import Protocol
 import anyio
 
 from langchain_oneshot_voice.approval import Approval
+from langchain_oneshot_voice.calls.withdrawal import Withdrawal
 from langchain_oneshot_voice.journal import CallJournal
 from langchain_oneshot_voice.oneshot.client import OneShotClient
 from langchain_oneshot_voice.oneshot.feed import ResultFeed
@@ -58,6 +59,7 @@ class CallServices:
         timing: how long to bear with trouble.
         approval: who is asked before a call is paid.
         clock: time.
+        withdrawal: takes back what is not paid yet, together with other calls.
     """
 
     client: OneShotClient
@@ -68,6 +70,7 @@ class CallServices:
     timing: Timing
     approval: Approval = "never"
     clock: Clock = field(default_factory=SystemClock)
+    withdrawal: Withdrawal = field(default_factory=Withdrawal)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote as url_quote
 
@@ -31,6 +32,7 @@ from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.oneshot import answers, payment
 from langchain_oneshot_voice.oneshot.answers import Answer, Job, Placement
 from langchain_oneshot_voice.oneshot.environment import Environment
+from langchain_oneshot_voice.oneshot.rate_limit import LONGEST_PAUSE, RateLimit
 from langchain_oneshot_voice.oneshot.reading import beside_others, fields, line, name
 from langchain_oneshot_voice.oneshot.transport import (
     Limits,
@@ -46,7 +48,6 @@ log = logging.getLogger(__name__)
 
 _CALL_ROUTE = "/v1/tools/voice/call"
 _RECEIPTS_PAGE = 100
-_LONGEST_PAUSE = 30.0
 _NOT_NOW = {408, 425, 429}
 """Timed out, too early, too many: said of the moment, not of the request."""
 _CURED_BY_A_NEW_PROOF = {"expired", "already_used"}
@@ -96,6 +97,7 @@ class OneShotClient:
         transport: the connections to the service; not closed from here.
         timing: how long to wait for answers.
         attempts: how often a safe request is tried in all.
+        rate_limit: what all clients of this credential know of the service's rate limit.
 
     Attributes:
         told_at: the service's clock in its last answer, in epoch seconds; `None` if it didn't say.
@@ -109,9 +111,11 @@ class OneShotClient:
         *,
         timing: Timing = USUAL,
         attempts: int = 4,
+        rate_limit: RateLimit | None = None,
     ) -> None:
         self.environment = environment
         self.credential = credential
+        self.rate_limit = rate_limit or RateLimit()
         self._transport = transport
         self._timing = timing
         self._attempts = attempts
@@ -216,6 +220,7 @@ class OneShotClient:
                 self._timing.payment_rest,
                 body=body,
                 headers=extra,
+                at_once=True,
             )
         except WeatherError as weather:
             if weather.unsent:
@@ -357,15 +362,21 @@ class OneShotClient:
         path: str,
         begin: float,
         rest: float | None = None,
+        *,
+        at_once: bool = False,
         **more: Any,  # noqa: ANN401 - passed on to the transport
     ) -> Answer:
         """One request, one answer; any trouble on the way is a `WeatherError`."""
+        if not at_once:
+            await self.rate_limit.rest()
         times = self._timing
         limits = Limits(times.connect, begin, times.answer_rest if rest is None else rest)
         reply = await self._transport.exchange(method, path, limits, **more)
         log.debug("%s %s -> %s", method, path.partition("?")[0], reply.status)
         answer = await beside_others(Answer.of, reply, len(reply.body))
         self.told_at = answer.told_at
+        if answer.status == HTTPStatus.TOO_MANY_REQUESTS and answer.retry_after:
+            self.rate_limit.heed(answer.retry_after)
         return answer
 
     async def _retried(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -393,7 +404,10 @@ class OneShotClient:
 
 class _WeatherAnswerError(WeatherError):
     def __init__(self, answer: Answer) -> None:
-        super().__init__(f"HTTP {answer.status}", retry_after=answer.retry_after)
+        # A rate limit is waited for by all requests of the wallet, each in its turn.
+        limited = answer.status == HTTPStatus.TOO_MANY_REQUESTS
+        retry_after = None if limited else answer.retry_after
+        super().__init__(f"HTTP {answer.status}", retry_after=retry_after)
         self.answer = answer
 
 
@@ -414,7 +428,7 @@ def _pause(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, WeatherError) else None
     backoff = float(wait_random_exponential(multiplier=0.25, max=8)(state))
-    return min(max(asked or 0.0, backoff), _LONGEST_PAUSE)
+    return min(max(asked or 0.0, backoff), LONGEST_PAUSE)
 
 
 def _require_object(answer: Answer) -> dict[str, Any]:

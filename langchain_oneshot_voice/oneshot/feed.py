@@ -141,6 +141,8 @@ class ResultFeed:
         polls = 0
         asked_to_wait = 0.0
         while True:
+            # A rate limit is waited for here, where the socket is heard meanwhile.
+            asked_to_wait = max(asked_to_wait, self._client.rate_limit.left())
             rest = max(self._rest(waiter, polls), asked_to_wait)
             with anyio.move_on_after(rest):
                 await waiter.news.wait()

@@ -104,6 +104,8 @@ from langchain_oneshot_voice.wording.refusals import (
     number_suppressed,
     payment_not_sent,
     refused_by_application,
+    request_unreadable,
+    withdrawn,
 )
 from langchain_oneshot_voice.wording.results import (
     Conflict,
@@ -232,6 +234,7 @@ __all__ = [
     "refused_by_service",
     "request_not_accepted",
     "request_refused",
+    "request_unreadable",
     "schema_not_fillable",
     "service_failed",
     "service_unreachable",
@@ -249,5 +252,6 @@ __all__ = [
     "values_not_fitting",
     "values_refused_together",
     "verdict",
+    "withdrawn",
     "wrong_number_count",
 ]

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from pydantic import ValidationError
+
 from langchain_oneshot_voice.errors import (
     CallRefusedError,
     CallUnknownError,
@@ -252,6 +254,28 @@ def approval_unreadable(problems: str) -> ConfigurationError:
         f"The answer of the approval function is not a decision ({problems}).",
         code="approval_unreadable",
         advice="Answer with approve, edit, reject or respond, such as {'type': 'approve'}.",
+    )
+
+
+def request_unreadable(error: ValidationError) -> InvalidCallError:
+    """One of many requests is not what a request has to be."""
+    problems = [
+        f"{found['loc'][0] if found['loc'] else 'request'}: {found['msg']}"
+        for found in error.errors()
+    ]
+    return InvalidCallError(
+        f"The request can't be used. {spelling.unnumbered('; '.join(dict.fromkeys(problems)))}.",
+        advice="Correct the request.",
+    )
+
+
+def withdrawn() -> CallRefusedError:
+    """One of many calls was not needed any more, and was not paid yet."""
+    return CallRefusedError(
+        "The call was withdrawn before it was placed.",
+        code="withdrawn",
+        advice="Ask for it again if it is needed after all.",
+        safe_to_retry=True,
     )
 
 

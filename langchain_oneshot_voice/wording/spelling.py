@@ -16,6 +16,8 @@ _LONGEST_WORDS = 400
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
 
+_NUMBER = re.compile(r"\+?\d[\d\s().-]{5,}\d")
+
 _CENT, _MICRODOLLAR = Decimal("0.01"), Decimal("0.000001")
 
 
@@ -23,6 +25,11 @@ def dollars(amount: Decimal) -> str:
     """An amount with two decimals, or up to six if it has more: `$6.75`, `$8.50`, `$0.123456`."""
     cents = amount.quantize(_CENT)
     return f"${cents}" if cents == amount else f"${amount.quantize(_MICRODOLLAR).normalize():f}"
+
+
+def unnumbered(text: str) -> str:
+    """A text with every phone number in it masked, however it is written."""
+    return _NUMBER.sub(lambda found: mask_number(found[0]), text)
 
 
 def masked(numbers: Iterable[str]) -> str:

@@ -46,7 +46,7 @@ from langgraph.prebuilt import ToolNode
 from placing import FAST, arguments, at_any_hour, tool_call
 from scripted_model import calls_then_says
 
-from langchain_oneshot_voice import CallJournal, CallProgress, VoiceCallTool
+from langchain_oneshot_voice import CallJournal, CallProgress, VoiceCallInput, VoiceCallTool
 
 Task = dict[str, Any]
 PROGRAMS: dict[str, Callable[[VoiceCallTool], object]] = {}
@@ -89,6 +89,36 @@ def user_journal(tool: VoiceCallTool) -> None:
 def event_loop(tool: VoiceCallTool) -> None:
     """Await the tool."""
     asyncio.run(tool.ainvoke(tool_call()))
+
+
+@program
+def many_calls(tool: VoiceCallTool) -> None:
+    """Iterate over many calls, of which there is one."""
+    list(tool.caller.call_many([VoiceCallInput(**arguments())]))
+
+
+@program
+def many_calls_in_a_loop(tool: VoiceCallTool) -> None:
+    """Do the same in an event loop."""
+
+    async def iterate() -> None:
+        async for _ended in tool.caller.acall_many([VoiceCallInput(**arguments())]):
+            pass
+
+    asyncio.run(iterate())
+
+
+@program
+def many_calls_in_a_thread(tool: VoiceCallTool) -> None:
+    """Do it in another thread than the main one."""
+    with ThreadPoolExecutor() as pool:
+        pool.submit(many_calls, tool).result()
+
+
+@program
+def batch(tool: VoiceCallTool) -> None:
+    """Run the tool's batch, whose threads wait for calls."""
+    tool.batch([tool_call(), tool_call("call-2", **arguments("+1415555"))])
 
 
 @program

@@ -192,11 +192,12 @@ def require_recoverable(journal: CallJournal, sandbox: Sandbox, make_caller: Mak
     assert (len(sandbox.payments), len(sandbox.rings)) == (1, 1)
 
 
-IN_MAIN_THREAD = ["main_thread", "event_loop", "agent_async"]
-IN_OTHER_THREADS = ["agent", "agent_stream", "pool_plain", "loop_in_thread"]
+IN_MAIN_THREAD = ["main_thread", "event_loop", "agent_async", "many_calls"]
+IN_OTHER_THREADS = ["agent", "agent_stream", "pool_plain", "loop_in_thread", "batch"]
 if FULL:
-    IN_MAIN_THREAD += ["user_journal", "tool_node_async"]
+    IN_MAIN_THREAD += ["user_journal", "tool_node_async", "many_calls_in_a_loop"]
     IN_OTHER_THREADS += ["tool_node", "pool_block", "sync_node_of_async_graph"]
+    IN_OTHER_THREADS += ["many_calls_in_a_thread"]
 
 
 @pytest.mark.parametrize("name", IN_MAIN_THREAD + IN_OTHER_THREADS)

@@ -6,7 +6,8 @@ service. There are no comments for type checkers in it, and nothing is cast.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from datetime import time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import BaseModel, SecretStr
 
 from langchain_oneshot_voice import (
     AccessToken,
+    CallEnded,
     CallJournal,
     CallKey,
     CallPolicy,
@@ -272,6 +274,34 @@ def with_the_caller(tool: VoiceCallTool, request: VoiceCallInput) -> int:
     caller.resume()
     ends = [end for end in caller.recover(max_wait=5) if isinstance(end, VoiceCallError)]
     return len(ends) + int(result.reused)
+
+
+def many_calls(caller: VoiceCaller, people: list[VoiceCallInput]) -> list[str]:
+    """Calls until one is enough."""
+
+    def enough(ended: CallEnded[VoiceCallInput]) -> bool:
+        return ended.succeeded and ended.request.context is None
+
+    reached: list[str] = []
+    for ended in caller.call_many(people, concurrency=3, stop_when=enough, key="leak"):
+        first: str = ended.request.numbers[0]
+        error: Exception | None = ended.error
+        result: VoiceCallResult | None = ended.result
+        reached.append(f"{ended.index} {first}: {error or result}")
+    rows = ({"objective": "Ask when they close.", "target_number": n} for n in reached)
+    reached += [ended.request["target_number"] for ended in caller.call_many(rows)]
+    return reached
+
+
+async def many_calls_in_a_loop(caller: VoiceCaller, people: AsyncIterator[VoiceCallInput]) -> int:
+    """The same in an event loop."""
+
+    async def enough(ended: CallEnded[VoiceCallInput]) -> bool:
+        return ended.succeeded
+
+    ends = caller.acall_many(people, stop_when=enough, policy=CallPolicy(max_cost_per_day=9))
+    async with aclosing(ends):
+        return sum([ended.index async for ended in ends])
 
 
 async def with_the_caller_in_a_loop(tool: VoiceCallTool, request: VoiceCallInput) -> bool:

@@ -13,6 +13,10 @@ TOKEN = "oneshot_" + "1" * 64
 RECIPES = {
     "AccessToken": "AccessToken(TOKEN)",
     "CallCost": "CallCost(quoted='6.75', charged='6.75')",
+    "CallEnded": (
+        "CallEnded(0, VoiceCallInput(objective='Ask when they close.',"
+        " target_number='+14155550134'), VoiceCallResult(call_status='completed'))"
+    ),
     "CallJournal": "CallJournal('memory')",
     "CallKey": "CallKey('order-42', answers_for=600)",
     "CallPolicy": "CallPolicy(max_cost_per_call=9)",

@@ -13,6 +13,7 @@ import langchain_oneshot_voice
 PUBLIC = [
     "AccessToken",
     "CallCost",
+    "CallEnded",
     "CallJournal",
     "CallKey",
     "CallPolicy",

@@ -130,6 +130,7 @@ def life_of_a_call() -> Iterator[Entry]:
     yield case("", refusals.fate_unknown, None)
     yield case("placed", refusals.fate_unknown, REQUEST_ID)
     yield case("", refusals.key_reused)
+    yield case("", refusals.withdrawn)
     yield case("", refusals.no_stable_price)
     yield case("", refusals.payment_not_sent, "no connection (ConnectError)")
     yield case("", refusals.refused_by_application, "the customer is on holiday")
@@ -342,6 +343,7 @@ def before_a_call() -> Iterator[Entry]:
             VoiceCallInput.model_validate(arguments)
         except ValidationError as error:
             yield case(about, instructions.describe_problems, error)
+            yield case(about, refusals.request_unreadable, error)
 
 
 def verdicts() -> Iterator[Entry]:
