@@ -57,7 +57,7 @@ class Run:
     late: list[float]
 
 
-async def ours(base_url: str, key: str, folder: str, count: int) -> Run:
+async def ours(base_url: str, key: str, folder: str, count: int, *, in_turn: bool) -> Run:
     from langchain_oneshot_voice import CallPolicy, VoiceCallTool
 
     tool = VoiceCallTool(
@@ -79,10 +79,10 @@ async def ours(base_url: str, key: str, folder: str, count: int) -> Run:
         return result.call_successful == "success", now - ended
 
     await place(numbers(count + 1)[-1])  # opens what a warm process has opened
-    return await measured(place, count)
+    return await measured(place, count, in_turn=in_turn)
 
 
-async def official(base_url: str, key: str, _folder: str, count: int) -> Run:
+async def official(base_url: str, key: str, _folder: str, count: int, *, in_turn: bool) -> Run:
     from langchain_oneshot import VoiceTool
     from oneshot import OneShotClient
 
@@ -93,10 +93,12 @@ async def official(base_url: str, key: str, _folder: str, count: int) -> Run:
         return json.loads(result).get("success_evaluation") == "pass", None
 
     await place(numbers(count + 1)[-1])
-    return await measured(place, count)
+    return await measured(place, count, in_turn=in_turn)
 
 
-async def measured(place: Callable[[str], Awaitable[tuple[bool, float | None]]], count: int) -> Run:
+async def measured(
+    place: Callable[[str], Awaitable[tuple[bool, float | None]]], count: int, *, in_turn: bool
+) -> Run:
     fullest = before = resident()
     ended = 0
 
@@ -118,7 +120,10 @@ async def measured(place: Callable[[str], Awaitable[tuple[bool, float | None]]],
 
     watching = asyncio.create_task(watch())
     used, began = processor(), time.perf_counter()
-    outcomes = await asyncio.gather(*map(one, numbers(count)))
+    if in_turn:
+        outcomes = [await one(number) for number in numbers(count)]
+    else:
+        outcomes = await asyncio.gather(*map(one, numbers(count)))
     used, wall = processor() - used, time.perf_counter() - began
     await watching
     return Run(
@@ -176,8 +181,18 @@ def compare(
     *,
     clients: Sequence[str] = CLIENTS,
     spread: float = 0.0,
+    in_turn: bool = False,
 ) -> dict[str, Figures]:
-    """Run the clients in turn."""
+    """Run the clients in turn.
+
+    Args:
+        count: how many calls.
+        seconds: how long each takes.
+        rounds: how often each client places them.
+        clients: which clients.
+        spread: seconds over which the ends of calls that begin together are spread evenly.
+        in_turn: one call after the other, instead of all at once.
+    """
     runs: dict[str, list[Run]] = {client: [] for client in clients}
     requests: dict[str, list[float]] = {client: [] for client in clients}
     wrong = dict.fromkeys(clients, 0)
@@ -188,6 +203,7 @@ def compare(
                 tempfile.TemporaryDirectory() as folder,
             ):
                 task = [client, service.base_url, "0x" + secrets.token_hex(32), folder, count]
+                task.append(in_turn)
                 child = subprocess.run(
                     [sys.executable, __file__, json.dumps(task)],
                     check=True,
@@ -235,11 +251,13 @@ def main(count: int, seconds: float, rounds: int, clients: Sequence[str]) -> Non
         )
 
 
-def client_process(client: str, base_url: str, key: str, folder: str, count: int) -> None:
+def client_process(
+    client: str, base_url: str, key: str, folder: str, count: int, in_turn: bool
+) -> None:
     if client in {"plain", "official"}:
         sys.meta_path.insert(0, WithoutExtras())
     place = ours if client in {"plain", "fast"} else official
-    print(json.dumps(asdict(asyncio.run(place(base_url, key, folder, count)))))
+    print(json.dumps(asdict(asyncio.run(place(base_url, key, folder, count, in_turn=in_turn)))))
 
 
 if __name__ == "__main__":
