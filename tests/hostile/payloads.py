@@ -13,6 +13,8 @@ LONGEST_BODY = 4 * MEGABYTE
 DEEPEST = 64
 LONGEST_HEADER = 8 * 1024
 LONGEST_INTEGER = 100
+BOMB = 200
+"""Megabytes that a bomb becomes: more than a process may grow by."""
 
 
 @cache
