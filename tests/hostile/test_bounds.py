@@ -6,7 +6,19 @@ import json
 from collections.abc import Iterator
 
 from hostile import deeds, payloads
-from hostile.attack import Attack, Change, End, Leg, Reply, body, ends, field_is, header, literal_is
+from hostile.attack import (
+    FULL,
+    Attack,
+    Change,
+    End,
+    Leg,
+    Reply,
+    body,
+    ends,
+    field_is,
+    header,
+    literal_is,
+)
 from hostile.caller_process import Outcome
 from hostile.service import HostileService
 from hostile.trials import Withstand
@@ -152,13 +164,15 @@ LARGE = [
         holds=_bounded_quote,
     ),
 ]
+_PIECES = 50_000 if FULL else 12_000
+"""A reading that takes the square of this takes longer than a round may."""
 TRANSCRIPTS = [
     Attack(
         name=f"transcript-{name}",
         leg="poll",
         change=lambda honest, text=text: field_is("result.transcript", text)(honest),  # type: ignore[misc]
     )
-    for name, text in payloads.cut_transcripts()
+    for name, text in payloads.cut_transcripts(_PIECES)
 ] + [
     Attack(
         name="transcript-list-of-lists",
@@ -166,9 +180,9 @@ TRANSCRIPTS = [
         change=literal_is("result.transcript", payloads.nested(60)),
     ),
     Attack(
-        name="transcript-100000-messages",
+        name="transcript-many-messages",
         leg="poll",
-        change=field_is("result.transcript", [{"role": "user", "content": "a"}] * 60_000),
+        change=field_is("result.transcript", [{"role": "user", "content": "a"}] * _PIECES),
     ),
     Attack(
         name="transcript-json-in-json",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from hostile import deeds, payloads
 from hostile.attack import Attack, Deed, ends, header, says
 from hostile.caller_process import Outcome
@@ -21,8 +23,18 @@ async def _processing(socket: Socket) -> None:
     await socket.say("processing")
 
 
+_OF_ANOTHER = json.dumps(
+    {
+        "request_id": "req_of_another",
+        "status": "failed",
+        "error": "the wrong call",
+        "result": _RESULT,
+    }
+).encode()
+
+
 async def _of_another(socket: Socket) -> None:
-    await socket.say("failed", "req_of_another", error="the wrong call", result=_RESULT)
+    await socket.send(_OF_ANOTHER)
 
 
 async def _of_nobody(socket: Socket) -> None:

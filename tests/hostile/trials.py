@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, get_args
 
-from hostile.attack import Attack, Leg
+from hostile.attack import FULL, Attack, Leg
 from hostile.caller_process import FRIENDS, Order, Outcome, Report, Target
 from hostile.callers import TRANSPORTS, Callers, Transport
 from hostile.service import HostileService, Loop
@@ -24,9 +24,6 @@ Shares = Mapping[Transport, Sequence[Attack]]
 """The attacks to make over each transport."""
 
 _LEGS: tuple[Leg, ...] = get_args(Leg)
-
-FULL = os.environ.get("CHAOS") == "full"
-"""Whether each attack is made over both transports."""
 
 _ALONE = "HOSTILE_ALONE" in os.environ
 _AT_ONCE = 150
