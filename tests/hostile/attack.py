@@ -162,7 +162,7 @@ class Attack:
             object.__setattr__(self, "payments", self.calls)
         if not self.max_wait:
             told = "unknown" not in self.ends and "in_progress" not in self.ends
-            undecided = 1.0 if self.leg == "poll" else 0.3
+            undecided = 0.7 if self.leg == "poll" else 0.3
             object.__setattr__(self, "max_wait", 15.0 if told else undecided)
         if self.leg == "socket" and not self.unready:
             object.__setattr__(self, "unready", 2)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import json
 import os
 import resource
@@ -36,6 +37,17 @@ from langchain_oneshot_voice import (
 )
 
 SOCKETS = "HOSTILE_SOCKETS"
+
+_NEEDED = (
+    "coincurve",
+    "eth_keys",
+    "httpx",
+    "httpx2",
+    "langchain_oneshot_voice.caller",
+    "phonenumbers",
+    "websockets.asyncio.client",
+)
+"""What a first call imports: it is imported once, before the fork."""
 
 FRIENDS = 5
 _FRIENDS_TIME = 30.0
@@ -342,6 +354,8 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (_MOST_ADDRESS_SPACE,) * 2)
     pairs = [pair.split("=") for pair in os.environ[SOCKETS].split(",")]
     ends = {transport: socket.socket(fileno=int(number)) for transport, number in pairs}
+    for name in _NEEDED:
+        importlib.import_module(name)
     gc.freeze()  # collecting before each round is quick without what was imported
     for transport, end in ends.items():
         if os.fork() == 0:

@@ -142,7 +142,7 @@ STARVING = [
         name=name,
         leg="socket",
         deed=deed,
-        ends=ends("completed"),
+        unready=1,
     )
     for name, deed in {
         "processing-for-ever": accepted(repeated(_processing, 0.1)),
@@ -169,7 +169,8 @@ KEPT = [
         name="kept-for-the-next-call",
         leg="socket",
         deed=accepted(one_message(b" ")),
-        calls=3,
+        unready=1,
+        calls=2,
         seen=_one_socket,
     )
 ]

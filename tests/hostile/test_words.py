@@ -172,7 +172,7 @@ _REFUSED: dict[str, tuple[int, dict[str, Any]]] = {
 def _refusals() -> Iterator[Attack]:
     messages = {"order": ORDER, "long": "m" * 50_000, "surrogate": SURROGATE}
     for code, (status, more) in _REFUSED.items():
-        short = code[:12].encode("ascii", "ignore").decode().split("\n")[0]
+        short = "".join(letter for letter in code[:12] if letter.isalnum() or letter == "_")
         for name, message in messages.items():
             refusal = {"error": code, "message": message} | more
             for leg, allowed in (("quote", ends("refused")), ("paid", ends("unpaid", "unknown"))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import tempfile
 import unicodedata
@@ -22,6 +23,8 @@ from langchain_oneshot_voice import Sandbox
 
 Shares = Mapping[Transport, Sequence[Attack]]
 """The attacks to make over each transport."""
+
+log = logging.getLogger(__name__)
 
 _LEGS: tuple[Leg, ...] = get_args(Leg)
 
@@ -60,19 +63,28 @@ class Trial:
         return self.service.attack
 
     @property
-    def disturbed(self) -> bool:
-        """Whether the round shows more harm than one attack is known to have done."""
+    def harm(self) -> str | None:
+        """What the round shows that any of its attacks may have done."""
         report = self.report
-        return (
-            report is None
-            or report.grown >= _MOST_MEMORY
-            or report.friends != ["completed"] * FRIENDS
-            or report.friends_seconds >= _UNDISTURBED
-            or report.busy >= _MOST_BUSY
-            or any(outcome.end == "hung" for outcome in report.outcomes)
-            or self._missed  # the time ran out before its leg, on a busy machine
-            or self._cookies  # one jar for all services of this machine
-        )
+        if report is None:
+            return "no answer"
+        harms = {
+            f"{report.grown / 1e6:.0f} MB": report.grown >= _MOST_MEMORY,
+            f"friendly calls {report.friends}": report.friends != ["completed"] * FRIENDS,
+            f"friendly calls of {report.friends_seconds:.1f} s": (
+                report.friends_seconds >= _UNDISTURBED
+            ),
+            f"{report.busy:.1f} processor seconds": report.busy >= _MOST_BUSY,
+            "a call without an end": any(outcome.end == "hung" for outcome in report.outcomes),
+            "no time for an attack": self._missed,  # on a busy machine
+            "a cookie that came back": self._cookies,  # one jar for all services of this machine
+        }
+        return ", ".join(harm for harm, seen in harms.items() if seen) or None
+
+    @property
+    def overpaid(self) -> bool:
+        """Whether more payments were presented than may be."""
+        return len(self.service.nonces) > self.attack.payments
 
     @property
     def _missed(self) -> bool:
@@ -92,7 +104,7 @@ class Trial:
         assert outcome.seconds < attack.seconds, f"an end after {outcome.seconds:.1f} seconds"
         end = "unpaid" if outcome.end == "refused" and service.nonces else outcome.end
         assert end in attack.ends, (end, outcome.text)
-        assert len(service.nonces) <= attack.payments, f"{len(service.nonces)} payments"
+        assert not self.overpaid, f"{len(service.nonces)} payments"
         assert service.strays == [], f"asked for {service.strays}"
         assert not self._missed, "the attack was never carried out"
         assert not self._cookies, "a cookie came back"
@@ -151,11 +163,16 @@ class Trials:
         for start in range(0, max(map(len, attacks.values())), at_once):
             several = {t: share[start : start + at_once] for t, share in attacks.items()}
             for transport, trials in self._round(several, environment).items():
-                if len(trials) == 1 or not any(trial.disturbed for trial in trials):
+                harm = next(filter(None, (trial.harm for trial in trials)), None)
+                if len(trials) == 1 or harm is None:
                     yield from trials
                     continue
+                log.warning("%d attacks over %s: %s", len(trials), transport, harm)
                 for trial in trials:
-                    yield from self._round({transport: [trial.attack]}, environment)[transport]
+                    if trial.overpaid:  # which no busy machine excuses
+                        yield trial
+                    else:
+                        yield from self._round({transport: [trial.attack]}, environment)[transport]
 
     def at(self, base_url: str, transport: Transport, **environment: str) -> Outcome:
         """Return how a call to this address ends, with these variables set."""
@@ -180,7 +197,7 @@ class Trials:
             }
             reports = callers.play(orders, seconds + _GRACE)
         trials = {t: _trials(services[t], report) for t, report in reports.items()}
-        if any(trial.disturbed for trial in itertools.chain(*trials.values())):
+        if any(trial.harm for trial in itertools.chain(*trials.values())):
             self._end_callers()
         return trials
 
