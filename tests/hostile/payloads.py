@@ -88,4 +88,4 @@ def cut_transcripts(pieces: int) -> Iterator[tuple[str, str]]:
     yield "one-long-turn", "User: " + "please do not ever " * (2 * pieces // 5)
     yield "opt-outs", "User: " + "don't call me, stop, remove " * (2 * pieces // 5)
     yield "many-short-lines", "\n".join(["a"] * (2 * pieces))
-    yield "many-labels", "AI: a\n" * pieces
+    yield "many-labels", "AI: a\n" * (2 * pieces)

@@ -35,8 +35,8 @@ _AT_ONCE = 150
 _MOST_MEMORY = 150 * 10**6
 _UNDISTURBED = 15.0
 """Seconds within which the friendly calls must be over."""
-_MOST_BUSY = 8.0
-"""Processor seconds that a round may take: so a slow reading shows on a busy machine, too."""
+_MOST_BUSY, _MOST_BUSY_EACH = 2.5, 0.05
+"""Processor seconds for a round and for each attack in it; a busy machine takes no more of them."""
 _LONGEST_TEXT = 10_000
 """Characters that a model may be told of a call."""
 _GRACE = 15.0
@@ -74,7 +74,7 @@ class Trial:
             f"friendly calls of {report.friends_seconds:.1f} s": (
                 report.friends_seconds >= _UNDISTURBED
             ),
-            f"{report.busy:.1f} processor seconds": report.busy >= _MOST_BUSY,
+            f"{report.busy:.1f} processor seconds": self._too_busy,
             "a call without an end": any(outcome.end == "hung" for outcome in report.outcomes),
             "no time for an attack": self._missed,  # on a busy machine
             "a cookie that came back": self._cookies,  # one jar for all services of this machine
@@ -85,6 +85,13 @@ class Trial:
     def overpaid(self) -> bool:
         """Whether more payments were presented than may be."""
         return len(self.service.nonces) > self.attack.payments
+
+    @property
+    def _too_busy(self) -> bool:
+        report = self.report
+        if report is None:
+            return False
+        return report.busy >= _MOST_BUSY + _MOST_BUSY_EACH * len(report.outcomes)
 
     @property
     def _missed(self) -> bool:
@@ -113,7 +120,7 @@ class Trial:
         assert report.grown < _MOST_MEMORY, f"{report.grown / 1e6:.0f} MB"
         assert report.friends == ["completed"] * FRIENDS, report.friends
         assert report.friends_seconds < _UNDISTURBED, report.friends_seconds
-        assert report.busy < _MOST_BUSY, f"{report.busy:.1f} processor seconds"
+        assert not self._too_busy, f"{report.busy:.1f} processor seconds"
         if attack.holds:
             attack.holds(outcome)
         if attack.seen:
@@ -134,14 +141,16 @@ class Trials:
         self._loop = Loop()
         self._friendly = Sandbox(call_seconds=0.05, balance=Decimal(10**9))
         self._callers: Callers | None = None
+        self._warmed = False
         self._open = ExitStack()
         self._log = Path()
 
     def __enter__(self) -> Self:
-        self._open.enter_context(self._loop)
-        self._open.enter_context(self._friendly)
         folder = self._open.enter_context(tempfile.TemporaryDirectory())
         self._log = Path(folder) / "stderr.txt"
+        self._callers = Callers(self._log)  # they import while the services start
+        self._open.enter_context(self._loop)
+        self._open.enter_context(self._friendly)
         return self
 
     def __exit__(
@@ -208,14 +217,16 @@ class Trials:
         """Return processes that have imported all that they need before anything is measured."""
         if self._callers is None:
             self._callers = Callers(self._log)
+        if not self._warmed:
             nobody = Order([], 30.0, self._friendly.base_url)
             for report in self._callers.play(dict.fromkeys(TRANSPORTS, nobody), 60.0).values():
                 assert isinstance(report, Report), self._log.read_text()[-4000:]
                 assert report.friends == ["completed"] * FRIENDS, report.friends
+            self._warmed = True
         return self._callers
 
     def _end_callers(self) -> None:
-        callers, self._callers = self._callers, None
+        callers, self._callers, self._warmed = self._callers, None, False
         if callers is not None:
             callers.end()
 
