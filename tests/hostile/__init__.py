@@ -11,9 +11,9 @@
     trials.py          carries attacks out, and judges how they ended
     test_*.py          the catalogue: each attack is an entry in a list
 
-A test is a round: all attacks of its list at once, half of them over each HTTP package, beside ten
+A test is a round: all attacks of its list at once, a third of them over each HTTP package, beside
 friendly calls. Each attack is a subtest, so that a failure has its name. When a round as a whole
 shows harm (a dead process, too much memory, disturbed neighbours), each of its attacks is carried
-out again alone. `HOSTILE_ALONE=1` always does so; with `CHAOS=full` each attack is made over both
-packages, and slow payloads are longer.
+out again alone. `HOSTILE_ALONE=1` always does so; with `CHAOS=full` each attack is made over every
+package, and slow payloads are longer.
 """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hostile.service import HostileService, Peer
 
 FULL = os.environ.get("CHAOS") == "full"
-"""Whether this is `make chaos`: each attack over both transports, with long payloads."""
+"""Whether this is `make chaos`: each attack over every transport, with long payloads."""
 
 Leg = Literal["quote", "paid", "poll", "receipts", "socket"]
 """The price, the paid request, the look-up, the list of receipts, the handshake of the socket."""

@@ -1,6 +1,6 @@
 """The processes that are attacked. They read orders from sockets, a line each, and answer likewise.
 
-Each order is a round: some calls to malicious services, and five calls to a friendly sandbox, all
+Each order is a round: some calls to malicious services, and four calls to a friendly sandbox, all
 at once, with one journal. Only this file knows how a fast caller is set up.
 
 One process is started, and forks another for each HTTP package. A variable of the environment says
@@ -39,6 +39,7 @@ from langchain_oneshot_voice import (
 SOCKETS = "HOSTILE_SOCKETS"
 
 _NEEDED = (
+    "aiohttp",
     "coincurve",
     "eth_keys",
     "httpx",
@@ -49,7 +50,7 @@ _NEEDED = (
 )
 """What a first call imports: it is imported once, before the fork."""
 
-FRIENDS = 5
+FRIENDS = 4
 _FRIENDS_TIME = 30.0
 """Seconds that the friendly calls have when the attacked ones are over."""
 

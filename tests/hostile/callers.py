@@ -13,13 +13,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import langchain_oneshot_voice
 from hostile.caller_process import SOCKETS, Order, Outcome, Report
 
-Transport = Literal["httpx", "httpx2"]
-TRANSPORTS: tuple[Transport, ...] = ("httpx", "httpx2")
+Transport = Literal["aiohttp", "httpx2", "httpx"]
+TRANSPORTS: tuple[Transport, ...] = get_args(Transport)
 
 
 _LEAVING = 5.0
@@ -29,7 +29,7 @@ _LEAVING = 5.0
 class Callers:
     """A process for each transport, in which calls are placed.
 
-    Both are forked from a third one, which has imported what they need.
+    They are forked from another one, which has imported what they need.
     """
 
     def __init__(self, log: Path) -> None:

@@ -248,7 +248,7 @@ def _trials(
 
 
 def shares_of(attacks: Sequence[Attack]) -> Shares:
-    """Return the attacks to make over each transport: with `CHAOS=full` all, else half of them.
+    """Return the attacks to make over each transport: with `CHAOS=full` all, else a third.
 
     An attack that is made on several legs is made over each transport on some of them, and on each
     leg each transport has some of the attacks.
