@@ -23,7 +23,7 @@ def withstand(trials: Trials, subtests: pytest.Subtests) -> Withstand:
 
     def judge(attacks: Sequence[Attack]) -> None:
         for trial in trials.of(shares_of(attacks)):
-            with subtests.test(str(trial.attack)):
+            with subtests.test(str(trial)):
                 trial.require()
 
     return judge

@@ -21,7 +21,9 @@ from hostile.attack import (
 )
 from hostile.caller_process import Outcome
 from hostile.service import HostileService
-from hostile.trials import Withstand
+from hostile.trials import LONG, Withstand
+
+pytestmark = LONG
 
 HTTP_LEGS: tuple[Leg, ...] = ("quote", "paid", "poll", "receipts")
 _PADS: dict[Leg, str] = {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from hostile import deeds
 from hostile.attack import Attack, Deed, Leg, ends
-from hostile.trials import Withstand
+from hostile.trials import LONG, Withstand
+
+pytestmark = LONG
 
 HTTP_LEGS: tuple[Leg, ...] = ("quote", "paid", "poll", "receipts")
 

@@ -12,7 +12,9 @@ import pytest
 from hostile.attack import Attack, Deed, Leg, Reply, ends, header
 from hostile.callers import TRANSPORTS, Transport
 from hostile.service import Peer
-from hostile.trials import Trials, Withstand
+from hostile.trials import LONG, Trials, Withstand
+
+pytestmark = LONG
 
 LEGS: tuple[Leg, ...] = ("quote", "paid", "poll", "receipts", "socket")
 

@@ -9,7 +9,9 @@ from hostile.attack import Attack, Deed, ends, header, says
 from hostile.caller_process import Outcome
 from hostile.frames import Socket, accepted, deflated, one_message, repeated
 from hostile.service import HostileService
-from hostile.trials import Withstand
+from hostile.trials import LONG, Withstand
+
+pytestmark = LONG
 
 _RESULT = {"status": "completed", "outcome": "reached_person", "transcript": "AI: the wrong call"}
 

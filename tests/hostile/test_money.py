@@ -10,7 +10,9 @@ from hostile import honest
 from hostile.attack import Attack, Change, Reply, ends, field_is, literal_is, together
 from hostile.caller_process import Outcome
 from hostile.service import HostileService
-from hostile.trials import Withstand
+from hostile.trials import LONG, Withstand
+
+pytestmark = LONG
 
 NO_MONEY: dict[str, object] = {
     "nan": "NaN",

@@ -22,7 +22,9 @@ from hostile.attack import (
 )
 from hostile.caller_process import Outcome
 from hostile.service import HostileService
-from hostile.trials import Withstand
+from hostile.trials import LONG, Withstand
+
+pytestmark = LONG
 
 ANY = ends("completed", "failed", "in_progress", "unknown", "refused", "unpaid")
 """For values of which only harm is asked: whether they are taken or refused is free."""

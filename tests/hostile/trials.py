@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, get_args
 
+import pytest
+
 from hostile.attack import FULL, Attack, Leg
 from hostile.caller_process import FRIENDS, Order, Outcome, Report, Target
 from hostile.callers import TRANSPORTS, Callers, Transport
@@ -29,13 +31,13 @@ log = logging.getLogger(__name__)
 _LEGS: tuple[Leg, ...] = get_args(Leg)
 
 _ALONE = "HOSTILE_ALONE" in os.environ
-_AT_ONCE = 150
+_AT_ONCE = 30 if FULL else 150
 """Attacks on one process at most."""
 
 _MOST_MEMORY = 150 * 10**6
 _UNDISTURBED = 15.0
 """Seconds within which the friendly calls must be over."""
-_MOST_BUSY, _MOST_BUSY_EACH = 2.5, 0.05
+_MOST_BUSY, _MOST_BUSY_EACH = 8.0 if FULL else 2.5, 0.05
 """Processor seconds for a round and for each attack in it; a busy machine takes no more of them."""
 _LONGEST_TEXT = 10_000
 """Characters that a model may be told of a call."""
@@ -48,14 +50,19 @@ class Trial:
     """One attack that was carried out.
 
     Attributes:
+        transport: what the call went over.
         outcome: how the call ended.
         service: the service that attacked, stopped by now.
         report: the round that it was part of; `None` when the process died or stopped answering.
     """
 
+    transport: Transport
     outcome: Outcome
     service: HostileService
     report: Report | None
+
+    def __str__(self) -> str:
+        return f"{self.transport}-{self.attack}"
 
     @property
     def attack(self) -> Attack:
@@ -168,9 +175,7 @@ class Trials:
         When a round shows harm, each of its attacks is carried out again alone, to find whose it
         was.
         """
-        at_once = 1 if _ALONE else _AT_ONCE
-        for start in range(0, max(map(len, attacks.values())), at_once):
-            several = {t: share[start : start + at_once] for t, share in attacks.items()}
+        for several in _rounds(attacks):
             for transport, trials in self._round(several, environment).items():
                 harm = next(filter(None, (trial.harm for trial in trials)), None)
                 if len(trials) == 1 or harm is None:
@@ -204,8 +209,12 @@ class Trials:
                 for transport, share in services.items()
                 if share
             }
-            reports = callers.play(orders, seconds + _GRACE)
-        trials = {t: _trials(services[t], report) for t, report in reports.items()}
+            try:
+                reports = callers.play(orders, seconds + _GRACE)
+            except BaseException:  # somebody's patience has ended: their answers come too late
+                self._end_callers()
+                raise
+        trials = {t: _trials(t, services[t], report) for t, report in reports.items()}
         if any(trial.harm for trial in itertools.chain(*trials.values())):
             self._end_callers()
         return trials
@@ -237,14 +246,24 @@ def _target(service: HostileService) -> Target:
     return Target(service.base_url, attack.max_wait, policy, attack.calls, silent)
 
 
+def _rounds(attacks: Shares) -> Iterator[Shares]:
+    """Each round is over all transports; where all attacks are made over each, over one."""
+    at_once = 1 if _ALONE else _AT_ONCE
+    for several in [{t: share} for t, share in attacks.items()] if FULL else [attacks]:
+        for start in range(0, max(map(len, several.values())), at_once):
+            yield {t: share[start : start + at_once] for t, share in several.items()}
+
+
 def _trials(
-    services: Sequence[HostileService], report: Report | Literal["died", "silent"]
+    transport: Transport,
+    services: Sequence[HostileService],
+    report: Report | Literal["died", "silent"],
 ) -> list[Trial]:
     if isinstance(report, Report):
         pairs = zip(report.outcomes, services, strict=True)
-        return [Trial(outcome, service, report) for outcome, service in pairs]
+        return [Trial(transport, outcome, service, report) for outcome, service in pairs]
     nothing = Outcome("died" if report == "died" else "hung")
-    return [Trial(nothing, service, None) for service in services]
+    return [Trial(transport, nothing, service, None) for service in services]
 
 
 def shares_of(attacks: Sequence[Attack]) -> Shares:
@@ -262,6 +281,9 @@ def shares_of(attacks: Sequence[Attack]) -> Shares:
         shares[TRANSPORTS[turn % len(TRANSPORTS)]].append(attack)
     return shares
 
+
+LONG = pytest.mark.timeout(900)
+"""For a test whose attacks may be carried out again, one after the other."""
 
 Withstand = Callable[[Sequence[Attack]], None]
 """What the fixture `withstand` does."""
