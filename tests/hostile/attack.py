@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from hostile.caller_process import Outcome
     from hostile.service import HostileService, Peer
+
+FULL = os.environ.get("CHAOS") == "full"
+"""Whether this is `make chaos`: each attack over every transport, with long payloads."""
 
 Leg = Literal["quote", "paid", "poll", "receipts", "socket"]
 """The price, the paid request, the look-up, the list of receipts, the handshake of the socket."""
@@ -108,8 +112,6 @@ class Attack:
         payments: how many payments may be presented at most; by default one for each call.
         max_wait: seconds to wait for an outcome.
         seconds: within which the call must end.
-        alone: whether it needs the process for itself, because it may use much memory.
-        full: whether it runs with `CHAOS=full` only.
     """
 
     name: str
@@ -129,14 +131,21 @@ class Attack:
     calls: int = 1
     payments: int = 0
     max_wait: float = 0.0
-    seconds: float = 10.0
-    alone: bool = False
-    full: bool = False
+    seconds: float = 20.0
 
     @property
     def harmless(self) -> bool:
         """Whether the service is honest, so that what goes wrong is the test's own fault."""
         return not self.change and not self.deed and self.down is None
+
+    @property
+    def unanswered(self) -> tuple[Leg, ...]:
+        """The legs on which it may leave the caller without an answer, or the end of one."""
+        if not self.deed:
+            return ()
+        # Until the next leg is due, everything that follows is attacked before it is read.
+        unread = self.at_accept and self.leg in {"paid", "receipts"}
+        return ("paid", "receipts") if unread else (self.leg,)
 
     def __str__(self) -> str:
         return f"{self.leg}-{self.name}"
@@ -153,7 +162,8 @@ class Attack:
             object.__setattr__(self, "payments", self.calls)
         if not self.max_wait:
             told = "unknown" not in self.ends and "in_progress" not in self.ends
-            object.__setattr__(self, "max_wait", 15.0 if told else 0.6)
+            undecided = 0.7 if self.leg == "poll" else 0.3
+            object.__setattr__(self, "max_wait", 15.0 if told else undecided)
         if self.leg == "socket" and not self.unready:
             object.__setattr__(self, "unready", 2)
         if self.leg == "receipts":

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from hostile.trials import Trials
+from hostile.attack import Attack
+from hostile.trials import Trials, Withstand, shares_of
 
 
 @pytest.fixture(scope="session")
-def trials(request: pytest.FixtureRequest) -> Iterator[Trials]:
-    """The processes that are attacked, and what came of each attack."""
-    specs = (getattr(item, "callspec", None) for item in request.session.items)
-    parameters = [spec.params for spec in specs if spec is not None]
-    chosen = {(each.get("attack"), each.get("transport")) for each in parameters}
-    with Trials(chosen) as running:
+def trials() -> Iterator[Trials]:
+    """The processes that are attacked."""
+    with Trials() as running:
         yield running
+
+
+@pytest.fixture
+def withstand(trials: Trials, subtests: pytest.Subtests) -> Withstand:
+    """Carries attacks out; each that does harm is a failure with its name."""
+
+    def judge(attacks: Sequence[Attack]) -> None:
+        for trial in trials.of(shares_of(attacks)):
+            with subtests.test(str(trial)):
+                trial.require()
+
+    return judge

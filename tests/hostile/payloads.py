@@ -13,6 +13,8 @@ LONGEST_BODY = 4 * MEGABYTE
 DEEPEST = 64
 LONGEST_HEADER = 8 * 1024
 LONGEST_INTEGER = 100
+BOMB = 200
+"""Megabytes that a bomb becomes: more than a process may grow by."""
 
 
 @cache
@@ -67,20 +69,23 @@ def padded(start: bytes, size: int) -> bytes:
     return start + b" " * (size - len(start))
 
 
-def cut_transcripts() -> Iterator[tuple[str, str]]:
-    """Transcripts that were cut in transit, or that have many readings; each with a name."""
+def cut_transcripts(pieces: int) -> Iterator[tuple[str, str]]:
+    """Transcripts that were cut in transit, or that have many readings; each with a name.
+
+    The more pieces, the longer are those whose reading takes time with every piece.
+    """
     yield "json-string", '[{"role": "assistant", "content": "' + 'hello \\" ' * 40_000
-    yield "json-list", '[{"role": "assistant", "content": "hello"}, ' * 20_000
+    yield "json-list", '[{"role": "assistant", "content": "hello"}, ' * (2 * pieces // 5)
     yield "brackets", "[" * 100_000
     yield "braces", '{"a":' * 100_000
     yield "label-and-spaces", "AI" + " " * 40_000 + "x"
     yield "label-in-many-parts", "AI " * 40_000
     yield "spaces", " " * 300_000 + "x"
     yield "time-and-spaces", "0:00" + " " * 40_000 + "x"
-    yield "two-times", "0:00 --> " * 30_000
+    yield "two-times", "0:00 --> " * (3 * pieces // 5)
     yield "open-parenthesis", "AI (" + " " * 40_000 + "("
     yield "stars", "**" * 40_000 + " AI :"
-    yield "one-long-turn", "User: " + "please do not ever " * 20_000
-    yield "opt-outs", "User: " + "don't call me, stop, remove " * 20_000
-    yield "many-short-lines", "\n".join(["a"] * 100_000)
-    yield "many-labels", "AI: a\n" * 50_000
+    yield "one-long-turn", "User: " + "please do not ever " * (2 * pieces // 5)
+    yield "opt-outs", "User: " + "don't call me, stop, remove " * (2 * pieces // 5)
+    yield "many-short-lines", "\n".join(["a"] * (2 * pieces))
+    yield "many-labels", "AI: a\n" * (2 * pieces)

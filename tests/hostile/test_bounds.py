@@ -6,10 +6,24 @@ import json
 from collections.abc import Iterator
 
 from hostile import deeds, payloads
-from hostile.attack import Attack, Change, End, Leg, Reply, body, ends, field_is, header, literal_is
+from hostile.attack import (
+    FULL,
+    Attack,
+    Change,
+    End,
+    Leg,
+    Reply,
+    body,
+    ends,
+    field_is,
+    header,
+    literal_is,
+)
 from hostile.caller_process import Outcome
 from hostile.service import HostileService
-from hostile.trials import Transport, Trials, cases, on_both_transports
+from hostile.trials import LONG, Withstand
+
+pytestmark = LONG
 
 HTTP_LEGS: tuple[Leg, ...] = ("quote", "paid", "poll", "receipts")
 _PADS: dict[Leg, str] = {
@@ -22,18 +36,19 @@ _PADS: dict[Leg, str] = {
 
 
 def _gzip_bomb(honest: Reply) -> Reply:
-    return honest.with_body(payloads.bomb("gzip", 300, honest.body), content_encoding="gzip")
+    return honest.with_body(
+        payloads.bomb("gzip", payloads.BOMB, honest.body), content_encoding="gzip"
+    )
 
 
 def _deflate_bomb(honest: Reply) -> Reply:
-    return honest.with_body(payloads.bomb("deflate", 300, honest.body), content_encoding="deflate")
+    return honest.with_body(
+        payloads.bomb("deflate", payloads.BOMB, honest.body), content_encoding="deflate"
+    )
 
 
 def _small_bomb(honest: Reply) -> Reply:
     return honest.with_body(payloads.bomb("gzip", 5, honest.body), content_encoding="gzip")
-
-
-payloads.bomb("gzip", 300, b"")  # before the time of a test runs
 
 
 def _padded(size: int) -> Change:
@@ -49,8 +64,9 @@ def _over(leg: Leg) -> Iterator[Attack]:
     """What goes over a bound on a leg. But for the bound, each is the honest answer."""
     pad = _PADS[leg]
     told = leg == "receipts"
-    heavy: dict[str, Change] = {"gzip-bomb": _gzip_bomb, "deflate-bomb": _deflate_bomb}
     over: dict[str, Change] = {
+        "gzip-bomb": _gzip_bomb,
+        "deflate-bomb": _deflate_bomb,
         "body-of-5-mb-in-5-kb": _small_bomb,
         "body-over-4-mib": _padded(payloads.LONGEST_BODY + 1),
         "100000-lists": literal_is(pad, payloads.nested(100_000)),
@@ -66,16 +82,6 @@ def _over(leg: Leg) -> Iterator[Attack]:
         "brackets-without-end": body(b"[" * 400_000),
         "quotation-marks": body(b'"' * 400_001),
     }
-    for name, change in heavy.items():
-        yield Attack(
-            name=name,
-            leg=leg,
-            change=change,
-            receipts_tell=told,
-            alone=True,
-            ends=_ends(leg),
-            seen=_asked_again if leg == "poll" else None,
-        )
     for name, change in over.items():
         yield Attack(
             name=name,
@@ -98,14 +104,12 @@ ENDLESS = [
         name="body-without-end",
         leg=leg,
         deed=deeds.endless_body(b" " * 2**16),
-        alone=True,
     )
     for leg in HTTP_LEGS
 ]
 OVER_AND_RECEIPTS = [
     Attack(name=f"{attack.name}-and-receipts", leg="paid", change=attack.change, receipts_tell=True)
     for attack in _over("paid")
-    if not attack.alone
 ]
 
 
@@ -162,13 +166,15 @@ LARGE = [
         holds=_bounded_quote,
     ),
 ]
+_PIECES = 50_000 if FULL else 12_000
+"""A reading that takes the square of this takes longer than a round may."""
 TRANSCRIPTS = [
     Attack(
         name=f"transcript-{name}",
         leg="poll",
         change=lambda honest, text=text: field_is("result.transcript", text)(honest),  # type: ignore[misc]
     )
-    for name, text in payloads.cut_transcripts()
+    for name, text in payloads.cut_transcripts(_PIECES)
 ] + [
     Attack(
         name="transcript-list-of-lists",
@@ -176,9 +182,9 @@ TRANSCRIPTS = [
         change=literal_is("result.transcript", payloads.nested(60)),
     ),
     Attack(
-        name="transcript-100000-messages",
+        name="transcript-many-messages",
         leg="poll",
-        change=field_is("result.transcript", [{"role": "user", "content": "a"}] * 60_000),
+        change=field_is("result.transcript", [{"role": "user", "content": "a"}] * _PIECES),
     ),
     Attack(
         name="transcript-json-in-json",
@@ -186,32 +192,23 @@ TRANSCRIPTS = [
         change=field_is("result.transcript", json.dumps(json.dumps([{"role": "user"}]))),
     ),
 ]
-ALL = [*OVER, *ENDLESS, *OVER_AND_RECEIPTS, *WITHIN, *LARGE, *TRANSCRIPTS]
 
 
-@cases([*OVER, *ENDLESS, *OVER_AND_RECEIPTS])
-@on_both_transports
-def test_over_a_bound(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_over_a_bound(withstand: Withstand) -> None:
     """What is over a bound is not read: no price, no verdict while waiting, `unknown` when paid."""
-    trials.of(attack, transport, ALL).require()
+    withstand([*OVER, *ENDLESS, *OVER_AND_RECEIPTS])
 
 
-@cases(WITHIN)
-@on_both_transports
-def test_within_the_bounds(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_within_the_bounds(withstand: Withstand) -> None:
     """What is just within the bounds is read."""
-    trials.of(attack, transport, ALL).require()
+    withstand(WITHIN)
 
 
-@cases(LARGE)
-@on_both_transports
-def test_whole_in_the_journal(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_whole_in_the_journal(withstand: Withstand) -> None:
     """The artifact's `raw` is bounded, and the journal keeps all that was said."""
-    trials.of(attack, transport, ALL).require()
+    withstand(LARGE)
 
 
-@cases(TRANSCRIPTS)
-@on_both_transports
-def test_slow_transcripts(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_slow_transcripts(withstand: Withstand) -> None:
     """A transcript that has many readings, or no end, takes no longer to read than another."""
-    trials.of(attack, transport, ALL).require()
+    withstand(TRANSCRIPTS)

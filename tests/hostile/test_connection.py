@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from hostile import deeds
 from hostile.attack import Attack, Deed, Leg, ends
-from hostile.trials import Transport, Trials, cases, on_both_transports
+from hostile.trials import LONG, Withstand
+
+pytestmark = LONG
 
 HTTP_LEGS: tuple[Leg, ...] = ("quote", "paid", "poll", "receipts")
 
@@ -64,7 +66,6 @@ DRIPS = [
         times=1,
         receipts_tell=leg == "paid",
         ends=_END_OF_A_DRIP.get((leg, name), ends("completed")),
-        max_wait=6.0 if leg == "poll" else 2.0,
     )
     for leg in HTTP_LEGS
     for name, deed in {"drip-of-body": deeds.drip_body, "drip-of-header": deeds.drip_header}.items()
@@ -76,8 +77,6 @@ ENDLESS_POLLS = [
 ALL = [*HONEST, *FAULTS, *FOUND, *ENDLESS_POLLS, *DRIPS]
 
 
-@cases(ALL)
-@on_both_transports
-def test_connection(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_connection(withstand: Withstand) -> None:
     """No answer is a refusal before payment, no verdict while waiting, `unknown` in between."""
-    trials.of(attack, transport, ALL).require()
+    withstand(ALL)

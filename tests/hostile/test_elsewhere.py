@@ -10,8 +10,11 @@ from contextlib import contextmanager
 import pytest
 
 from hostile.attack import Attack, Deed, Leg, Reply, ends, header
+from hostile.callers import TRANSPORTS, Transport
 from hostile.service import Peer
-from hostile.trials import TRANSPORTS, Transport, Trials, cases, on_both_transports
+from hostile.trials import LONG, Trials, Withstand
+
+pytestmark = LONG
 
 LEGS: tuple[Leg, ...] = ("quote", "paid", "poll", "receipts", "socket")
 
@@ -47,21 +50,16 @@ COOKIES = [
         "of-another": "session=1; Path=/; Domain=localhost",
     }.items()
 ]
-ALL = [*REDIRECTS, *COOKIES]
 
 
-@cases(REDIRECTS)
-@on_both_transports
-def test_redirects_are_not_followed(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_redirects_are_not_followed(withstand: Withstand) -> None:
     """A redirect is no answer: nothing is sent to where it points."""
-    trials.of(attack, transport, ALL).require()
+    withstand(REDIRECTS)
 
 
-@cases(COOKIES)
-@on_both_transports
-def test_cookies_are_not_kept(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_cookies_are_not_kept(withstand: Withstand) -> None:
     """A cookie that the service sets never comes back."""
-    trials.of(attack, transport, ALL).require()
+    withstand(COOKIES)
 
 
 @contextmanager
@@ -97,9 +95,8 @@ def proxy() -> Iterator[tuple[dict[str, str], list[str]]]:
 def test_no_proxy_for_loopback(transport: Transport, trials: Trials) -> None:
     """A proxy of the environment sees nothing of what goes to this machine itself."""
     with proxy() as (environment, seen):
-        trial = trials.alone(
-            Attack(name="proxy", leg="quote", ends=ends("completed")), transport, **environment
-        )
+        honest = Attack(name="proxy", leg="quote", ends=ends("completed"))
+        (trial,) = trials.of({transport: [honest]}, **environment)
     assert seen == []
     trial.require()
 

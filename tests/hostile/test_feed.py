@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 from hostile import deeds, payloads
 from hostile.attack import Attack, Deed, ends, header, says
 from hostile.caller_process import Outcome
 from hostile.frames import Socket, accepted, deflated, one_message, repeated
 from hostile.service import HostileService
-from hostile.trials import Transport, Trials, cases, on_both_transports
+from hostile.trials import LONG, Withstand
+
+pytestmark = LONG
 
 _RESULT = {"status": "completed", "outcome": "reached_person", "transcript": "AI: the wrong call"}
 
@@ -21,8 +25,18 @@ async def _processing(socket: Socket) -> None:
     await socket.say("processing")
 
 
+_OF_ANOTHER = json.dumps(
+    {
+        "request_id": "req_of_another",
+        "status": "failed",
+        "error": "the wrong call",
+        "result": _RESULT,
+    }
+).encode()
+
+
 async def _of_another(socket: Socket) -> None:
-    await socket.say("failed", "req_of_another", error="the wrong call", result=_RESULT)
+    await socket.send(_OF_ANOTHER)
 
 
 async def _of_nobody(socket: Socket) -> None:
@@ -40,7 +54,7 @@ async def _pings(socket: Socket) -> None:
 
 
 async def _bomb(socket: Socket) -> None:
-    await socket.send_compressed(payloads.bomb("raw", 300, b'{"status": "failed"}'))
+    await socket.send_compressed(payloads.bomb("raw", payloads.BOMB, b'{"status": "failed"}'))
 
 
 async def _compressed(socket: Socket) -> None:
@@ -115,7 +129,7 @@ SMALL = [
     Attack(name="500", leg="socket", change=says(500, {"error": "internal_error"})),
 ]
 LARGE = [
-    Attack(name=name, leg="socket", deed=deed, holds=_told_by_the_poll, alone=True)
+    Attack(name=name, leg="socket", deed=deed, holds=_told_by_the_poll)
     for name, deed in {
         "10-mb": accepted(one_message(_of_10_mb)),
         "10-mb-again-and-again": accepted(repeated(lambda s: s.send(_of_10_mb(s)), 0.01)),
@@ -130,8 +144,7 @@ STARVING = [
         name=name,
         leg="socket",
         deed=deed,
-        max_wait=8.0,
-        ends=ends("completed"),
+        unready=1,
     )
     for name, deed in {
         "processing-for-ever": accepted(repeated(_processing, 0.1)),
@@ -158,29 +171,23 @@ KEPT = [
         name="kept-for-the-next-call",
         leg="socket",
         deed=accepted(one_message(b" ")),
-        calls=3,
+        unready=1,
+        calls=2,
         seen=_one_socket,
     )
 ]
-ALL = [*SMALL, *LARGE, *STARVED, *KEPT, *STARVING]
 
 
-@cases([*SMALL, *LARGE, *STARVED])
-@on_both_transports
-def test_socket(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_socket(withstand: Withstand) -> None:
     """Whatever the socket says, or does not say, the outcome is what the poll tells."""
-    trials.of(attack, transport, ALL).require()
+    withstand([*SMALL, *LARGE, *STARVED])
 
 
-@cases(STARVING)
-@on_both_transports
-def test_poll_is_not_starved(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_poll_is_not_starved(withstand: Withstand) -> None:
     """A socket that tells of no end, as often as it likes, does not keep the poll from asking."""
-    trials.of(attack, transport, ALL).require()
+    withstand(STARVING)
 
 
-@cases(KEPT)
-@on_both_transports
-def test_one_socket(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_one_socket(withstand: Withstand) -> None:
     """Calls that follow each other share one socket."""
-    trials.of(attack, transport, ALL).require()
+    withstand(KEPT)

@@ -10,7 +10,9 @@ from hostile import honest
 from hostile.attack import Attack, Change, Reply, ends, field_is, literal_is, together
 from hostile.caller_process import Outcome
 from hostile.service import HostileService
-from hostile.trials import Transport, Trials, cases_on_either_transport
+from hostile.trials import LONG, Withstand
+
+pytestmark = LONG
 
 NO_MONEY: dict[str, object] = {
     "nan": "NaN",
@@ -169,21 +171,18 @@ CAPPED = [
         calls=2,
         policy={"max_cost_per_day": "3"},
         ends=ends("unpaid"),
-        max_wait=3.0,
         seen=_paid_once,
     )
     for name, change in CLAIMS.items()
 ]
-ALL = [*_totals(), *_other_numbers(), *_told_amounts(), *CAPPED]
+AMOUNTS_TOLD = [*_totals(), *_other_numbers(), *_told_amounts()]
 
 
-@cases_on_either_transport([attack for attack in ALL if attack not in CAPPED])
-def test_strange_amounts(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_strange_amounts(withstand: Withstand) -> None:
     """What is no amount is no price, no cost and no credit; elsewhere it is in nobody's way."""
-    trials.of(attack, transport, ALL).require()
+    withstand(AMOUNTS_TOLD)
 
 
-@cases_on_either_transport(CAPPED)
-def test_claims_lift_no_cap(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_claims_lift_no_cap(withstand: Withstand) -> None:
     """A result that claims to have cost nothing leaves the day's limit where it was."""
-    trials.of(attack, transport, ALL).require()
+    withstand(CAPPED)

@@ -22,7 +22,9 @@ from hostile.attack import (
 )
 from hostile.caller_process import Outcome
 from hostile.service import HostileService
-from hostile.trials import Transport, Trials, cases_on_either_transport
+from hostile.trials import LONG, Withstand
+
+pytestmark = LONG
 
 ANY = ends("completed", "failed", "in_progress", "unknown", "refused", "unpaid")
 """For values of which only harm is asked: whether they are taken or refused is free."""
@@ -64,7 +66,6 @@ def _taken(name: str, leg: Leg, path: str, value: object, *allowed: End, **how: 
         change=field_is(path, value),
         ends=ends(*allowed) if allowed else ANY,
         times=None,
-        max_wait=1.0,
         **how,
     )
 
@@ -173,7 +174,7 @@ _REFUSED: dict[str, tuple[int, dict[str, Any]]] = {
 def _refusals() -> Iterator[Attack]:
     messages = {"order": ORDER, "long": "m" * 50_000, "surrogate": SURROGATE}
     for code, (status, more) in _REFUSED.items():
-        short = code[:12].encode("ascii", "ignore").decode().split("\n")[0]
+        short = "".join(letter for letter in code[:12] if letter.isalnum() or letter == "_")
         for name, message in messages.items():
             refusal = {"error": code, "message": message} | more
             for leg, allowed in (("quote", ends("refused")), ("paid", ends("unpaid", "unknown"))):
@@ -182,7 +183,6 @@ def _refusals() -> Iterator[Attack]:
                     leg=leg,  # type: ignore[arg-type]
                     change=says(status, refusal),
                     ends=allowed,
-                    max_wait=0.6,
                     # A quote whose credits are gone may be asked for anew, once.
                     payments=2 if code == "insufficient_credits" else 1,
                     holds=_one_line,
@@ -243,7 +243,6 @@ def _moments() -> Iterator[Attack]:
             change=late,
             times=1,
             ends=ends("completed", "in_progress"),
-            max_wait=2.0,
         )
 
 
@@ -329,9 +328,7 @@ def _encodings() -> Iterator[Attack]:
     }
     for leg, allowed in legs.items():
         for name, change in changes.items():
-            yield Attack(
-                name=name, leg=leg, change=change, ends=allowed, max_wait=2.0, receipts_tell=True
-            )
+            yield Attack(name=name, leg=leg, change=change, ends=allowed, receipts_tell=True)
     twice: list[tuple[Leg, str, Callable[[Reply], Reply]]] = [
         ("quote", "total", _twice('"total": "0.01"', '"total": "1.75"')),
         ("quote", "quote_id", _twice('"quote_id": "x"', '"quote_id": "quote_1"')),
@@ -340,9 +337,7 @@ def _encodings() -> Iterator[Attack]:
         ("receipts", "job_id", _twice('"job_id": "x"', '"job_id": "req_1"')),
     ]
     for leg, name, change in twice:
-        yield Attack(
-            name=f"twice-{name}", leg=leg, change=change, ends=ANY, receipts_tell=True, max_wait=1.0
-        )
+        yield Attack(name=f"twice-{name}", leg=leg, change=change, ends=ANY, receipts_tell=True)
 
 
 TEXTS = [*_texts(), *_ids()]
@@ -350,34 +345,28 @@ REFUSALS = [*_refusals()]
 MOMENTS = [*_moments()]
 SHAPES = [*_other_shapes()]
 ENCODINGS = [*_encodings()]
-ALL = [*TEXTS, *REFUSALS, *MOMENTS, *SHAPES, *ENCODINGS]
 
 
-@cases_on_either_transport(TEXTS)
-def test_strange_texts(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_strange_texts(withstand: Withstand) -> None:
     """A lone surrogate, control characters, an order or 20,000 letters in any text do no harm."""
-    trials.of(attack, transport, ALL).require()
+    withstand(TEXTS)
 
 
-@cases_on_either_transport(REFUSALS)
-def test_words_of_refusals(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_words_of_refusals(withstand: Withstand) -> None:
     """What a refusal says is quoted on one line, with a bound for its code and its message."""
-    trials.of(attack, transport, ALL).require()
+    withstand(REFUSALS)
 
 
-@cases_on_either_transport(MOMENTS)
-def test_strange_times(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_strange_times(withstand: Withstand) -> None:
     """The years 1 and 9999, and times that are none, do no harm wherever a time is due."""
-    trials.of(attack, transport, ALL).require()
+    withstand(MOMENTS)
 
 
-@cases_on_either_transport(SHAPES)
-def test_other_shapes(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_other_shapes(withstand: Withstand) -> None:
     """A list where an object is due, and any other wrong shape, does no harm."""
-    trials.of(attack, transport, ALL).require()
+    withstand(SHAPES)
 
 
-@cases_on_either_transport(ENCODINGS)
-def test_encodings(attack: Attack, transport: Transport, trials: Trials) -> None:
+def test_encodings(withstand: Withstand) -> None:
     """A body in another encoding, or with a field that stands in it twice, does no harm."""
-    trials.of(attack, transport, ALL).require()
+    withstand(ENCODINGS)

@@ -1,43 +1,44 @@
-"""Runs attacks against processes of callers, and judges how each of them ended."""
+"""Carries attacks out against processes of callers, and judges how each of them ended."""
 
 from __future__ import annotations
 
 import itertools
-import json
+import logging
 import os
-import select
-import subprocess
-import sys
 import tempfile
 import unicodedata
-from collections.abc import Collection, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import pytest
 
-import langchain_oneshot_voice
-from hostile.attack import Attack
+from hostile.attack import FULL, Attack, Leg
 from hostile.caller_process import FRIENDS, Order, Outcome, Report, Target
+from hostile.callers import TRANSPORTS, Callers, Transport
 from hostile.service import HostileService, Loop
 from langchain_oneshot_voice import Sandbox
 
-Transport = Literal["httpx", "httpx2"]
-TRANSPORTS: tuple[Transport, ...] = ("httpx", "httpx2")
+Shares = Mapping[Transport, Sequence[Attack]]
+"""The attacks to make over each transport."""
 
-FULL = os.environ.get("CHAOS") == "full"
-"""Whether the attacks that last longer than a minute run too."""
+log = logging.getLogger(__name__)
 
-_ROUND = 1 if os.environ.get("HOSTILE_ALONE") else 24
-"""Attacks at once."""
+_LEGS: tuple[Leg, ...] = get_args(Leg)
+
+_ALONE = "HOSTILE_ALONE" in os.environ
+_AT_ONCE = 30 if FULL else 150
+"""Attacks on one process at most."""
 
 _MOST_MEMORY = 150 * 10**6
-_UNDISTURBED = 6.0
-"""Seconds within which the ten friendly calls must be over."""
+_UNDISTURBED = 15.0
+"""Seconds within which the friendly calls must be over."""
+_MOST_BUSY, _MOST_BUSY_EACH = 8.0 if FULL else 2.5, 0.05
+"""Processor seconds for a round and for each attack in it; a busy machine takes no more of them."""
 _LONGEST_TEXT = 10_000
 """Characters that a model may be told of a call."""
 _GRACE = 15.0
@@ -49,28 +50,59 @@ class Trial:
     """One attack that was carried out.
 
     Attributes:
+        transport: what the call went over.
         outcome: how the call ended.
         service: the service that attacked, stopped by now.
         report: the round that it was part of; `None` when the process died or stopped answering.
     """
 
-    attack: Attack
+    transport: Transport
     outcome: Outcome
     service: HostileService
     report: Report | None
 
+    def __str__(self) -> str:
+        return f"{self.transport}-{self.attack}"
+
     @property
-    def disturbed(self) -> bool:
-        """Whether the round shows more harm than one attack is known to have done."""
+    def attack(self) -> Attack:
+        """The attack."""
+        return self.service.attack
+
+    @property
+    def harm(self) -> str | None:
+        """What the round shows that any of its attacks may have done."""
         report = self.report
-        return (
-            report is None
-            or report.grown >= _MOST_MEMORY
-            or report.friends != ["completed"] * FRIENDS
-            or report.friends_seconds >= _UNDISTURBED
-            or any(outcome.end == "hung" for outcome in report.outcomes)
-            or self._cookies  # one jar for all services of this machine
-        )
+        if report is None:
+            return "no answer"
+        harms = {
+            f"{report.grown / 1e6:.0f} MB": report.grown >= _MOST_MEMORY,
+            f"friendly calls {report.friends}": report.friends != ["completed"] * FRIENDS,
+            f"friendly calls of {report.friends_seconds:.1f} s": (
+                report.friends_seconds >= _UNDISTURBED
+            ),
+            f"{report.busy:.1f} processor seconds": self._too_busy,
+            "a call without an end": any(outcome.end == "hung" for outcome in report.outcomes),
+            "no time for an attack": self._missed,  # on a busy machine
+            "a cookie that came back": self._cookies,  # one jar for all services of this machine
+        }
+        return ", ".join(harm for harm, seen in harms.items() if seen) or None
+
+    @property
+    def overpaid(self) -> bool:
+        """Whether more payments were presented than may be."""
+        return len(self.service.nonces) > self.attack.payments
+
+    @property
+    def _too_busy(self) -> bool:
+        report = self.report
+        if report is None:
+            return False
+        return report.busy >= _MOST_BUSY + _MOST_BUSY_EACH * len(report.outcomes)
+
+    @property
+    def _missed(self) -> bool:
+        return self.service.attacks == 0 and not self.attack.harmless
 
     @property
     def _cookies(self) -> bool:
@@ -86,15 +118,16 @@ class Trial:
         assert outcome.seconds < attack.seconds, f"an end after {outcome.seconds:.1f} seconds"
         end = "unpaid" if outcome.end == "refused" and service.nonces else outcome.end
         assert end in attack.ends, (end, outcome.text)
-        assert len(service.nonces) <= attack.payments, f"{len(service.nonces)} payments"
+        assert not self.overpaid, f"{len(service.nonces)} payments"
         assert service.strays == [], f"asked for {service.strays}"
-        assert service.attacks > 0 or attack.harmless, "the attack was never carried out"
+        assert not self._missed, "the attack was never carried out"
         assert not self._cookies, "a cookie came back"
         _require_safe_text(outcome.text)
         assert outcome.unsaved == "", outcome.unsaved
         assert report.grown < _MOST_MEMORY, f"{report.grown / 1e6:.0f} MB"
         assert report.friends == ["completed"] * FRIENDS, report.friends
         assert report.friends_seconds < _UNDISTURBED, report.friends_seconds
+        assert not self._too_busy, f"{report.busy:.1f} processor seconds"
         if attack.holds:
             attack.holds(outcome)
         if attack.seen:
@@ -108,73 +141,23 @@ def _require_safe_text(text: str) -> None:
     assert hidden == set(), f"for the model: {hidden}"
 
 
-class CallerProcess:
-    """One process in which calls are placed, over one transport."""
-
-    def __init__(self, transport: Transport, log: Path, environment: dict[str, str]) -> None:
-        tests = Path(__file__).parents[1]
-        package = Path(langchain_oneshot_voice.__file__).parents[1]
-        clean = {name: v for name, v in os.environ.items() if not name.startswith("ONESHOT_")}
-        paths = os.pathsep.join([str(package), str(tests)])
-        settings = {"PYTHONPATH": paths, "ONESHOT_VOICE_HTTP": transport}
-        settings |= {"LANGSMITH_TRACING": "false", "LANGCHAIN_TRACING_V2": "false"}
-        with log.open("ab") as stderr:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "hostile.caller_process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=clean | settings | environment,
-            )
-
-    def play(self, order: Order, seconds: float) -> Report | Literal["died", "silent"]:
-        """Play a round; a process that does not answer in time is ended."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return "died"
-        ready, _, _ = select.select([self._process.stdout], [], [], seconds)
-        line = self._process.stdout.readline() if ready else b""
-        if not line:
-            return "died" if ready else "silent"
-        fields = json.loads(line)
-        outcomes = [Outcome(**outcome) for outcome in fields["outcomes"]]
-        return Report(**fields | {"outcomes": outcomes})
-
-    def end(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
-
-
-@dataclass
 class Trials:
-    """All trials of one run of the tests, each carried out once, when it is first asked for."""
+    """Carries attacks out, against processes that live until an attack has harmed one of them."""
 
-    chosen: Collection[tuple[Attack | None, Transport | None]] = ()
-    """The attacks, and over what, whose tests were chosen; the others are in no round."""
-
-    _loop: Loop = field(default_factory=Loop)
-    _friendly: Sandbox = field(
-        default_factory=lambda: Sandbox(call_seconds=0.05, balance=Decimal(10**9))
-    )
-    _processes: dict[Transport, CallerProcess] = field(default_factory=dict)
-    _done: dict[tuple[Attack, Transport], Trial] = field(default_factory=dict)
-    _open: ExitStack = field(default_factory=ExitStack)
-    _log: Path = Path()
+    def __init__(self) -> None:
+        self._loop = Loop()
+        self._friendly = Sandbox(call_seconds=0.05, balance=Decimal(10**9))
+        self._callers: Callers | None = None
+        self._warmed = False
+        self._open = ExitStack()
+        self._log = Path()
 
     def __enter__(self) -> Self:
-        self._open.enter_context(self._loop)
-        self._open.enter_context(self._friendly)
         folder = self._open.enter_context(tempfile.TemporaryDirectory())
         self._log = Path(folder) / "stderr.txt"
+        self._callers = Callers(self._log)  # they import while the services start
+        self._open.enter_context(self._loop)
+        self._open.enter_context(self._friendly)
         return self
 
     def __exit__(
@@ -183,118 +166,124 @@ class Trials:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for process in self._processes.values():
-            process.end()
+        self._end_callers()
         self._open.close()
 
-    def of(self, attack: Attack, transport: Transport, among: Sequence[Attack] = ()) -> Trial:
-        """The trial of one attack, carried out in a round with others of its list."""
-        if (attack, transport) not in self._done:
-            others = [one for one in among if (one, transport) in self.chosen]
-            self._play_round(_round_of(attack, others), transport)
-        return self._done[attack, transport]
+    def of(self, attacks: Shares, **environment: str) -> Iterator[Trial]:
+        """Carry attacks out, many at once, with these variables set.
 
-    def alone(self, attack: Attack, transport: Transport, **environment: str) -> Trial:
-        """The trial of one attack in a process of its own, with these variables set."""
-        process = CallerProcess(transport, self._log, environment)
-        try:
-            self._warm_up(process)
-            return self._play([attack], process)[0]
-        finally:
-            process.end()
+        When a round shows harm, each of its attacks is carried out again alone, to find whose it
+        was.
+        """
+        for several in _rounds(attacks):
+            for transport, trials in self._round(several, environment).items():
+                harm = next(filter(None, (trial.harm for trial in trials)), None)
+                if len(trials) == 1 or harm is None:
+                    yield from trials
+                    continue
+                log.warning("%d attacks over %s: %s", len(trials), transport, harm)
+                for trial in trials:
+                    if trial.overpaid:  # which no busy machine excuses
+                        yield trial
+                    else:
+                        yield from self._round({transport: [trial.attack]}, environment)[transport]
 
     def at(self, base_url: str, transport: Transport, **environment: str) -> Outcome:
-        """How a call to this address ends, in a process of its own, with these variables set."""
-        process = CallerProcess(transport, self._log, environment)
-        try:
-            report = process.play(self._order([Target(base_url, 1.0, {})], 30.0), 60.0)
-        finally:
-            process.end()
+        """Return how a call to this address ends, with these variables set."""
+        order = Order([Target(base_url, 1.0)], 30.0, self._friendly.base_url, environment)
+        report = self._warm().play({transport: order}, 60.0)[transport]
         assert isinstance(report, Report), report
         return report.outcomes[0]
 
-    def _play_round(self, attacks: Sequence[Attack], transport: Transport) -> None:
-        if transport not in self._processes:
-            self._processes[transport] = CallerProcess(transport, self._log, {})
-            self._warm_up(self._processes[transport])
-        trials = self._play(attacks, self._processes[transport])
-        if any(trial.disturbed for trial in trials):
-            self._processes.pop(transport).end()
-            if len(attacks) > 1:
-                for attack in attacks:
-                    self._play_round([attack], transport)
-                return
-        for trial in trials:
-            self._done[trial.attack, transport] = trial
+    def _round(self, attacks: Shares, environment: dict[str, str]) -> dict[Transport, list[Trial]]:
+        callers = self._warm()
+        services = {t: [HostileService(one) for one in share] for t, share in attacks.items()}
+        with ExitStack() as running:
+            for service in itertools.chain(*services.values()):
+                self._loop.run(service.start())
+                running.callback(self._stop, service)
+            seconds = max(one.seconds for one in itertools.chain(*attacks.values()))
+            url = self._friendly.base_url
+            orders = {
+                transport: Order(list(map(_target, share)), seconds, url, environment)
+                for transport, share in services.items()
+                if share
+            }
+            try:
+                reports = callers.play(orders, seconds + _GRACE)
+            except BaseException:  # somebody's patience has ended: their answers come too late
+                self._end_callers()
+                raise
+        trials = {t: _trials(t, services[t], report) for t, report in reports.items()}
+        if any(trial.harm for trial in itertools.chain(*trials.values())):
+            self._end_callers()
+        return trials
 
-    def _play(self, attacks: Sequence[Attack], process: CallerProcess) -> list[Trial]:
-        services = [HostileService(attack) for attack in attacks]
-        for service in services:
-            self._loop.run(service.start())
-        seconds = max(attack.seconds for attack in attacks)
-        targets = [
-            Target(service.base_url, attack.max_wait, dict(attack.policy), attack.calls)
-            for attack, service in zip(attacks, services, strict=True)
-        ]
-        report = process.play(self._order(targets, seconds), seconds + _GRACE)
-        for service in services:
-            self._loop.run(service.stop())
-        if isinstance(report, str):
-            outcome = Outcome("died" if report == "died" else "hung")
-            return [Trial(a, outcome, s, None) for a, s in zip(attacks, services, strict=True)]
-        ended = zip(attacks, report.outcomes, services, strict=True)
-        return [Trial(attack, outcome, service, report) for attack, outcome, service in ended]
+    def _stop(self, service: HostileService) -> None:
+        self._loop.run(service.stop())
 
-    def _order(self, targets: list[Target], seconds: float) -> Order:
-        return Order(targets, seconds, self._friendly.base_url)
+    def _warm(self) -> Callers:
+        """Return processes that have imported all that they need before anything is measured."""
+        if self._callers is None:
+            self._callers = Callers(self._log)
+        if not self._warmed:
+            nobody = Order([], 30.0, self._friendly.base_url)
+            for report in self._callers.play(dict.fromkeys(TRANSPORTS, nobody), 60.0).values():
+                assert isinstance(report, Report), self._log.read_text()[-4000:]
+                assert report.friends == ["completed"] * FRIENDS, report.friends
+            self._warmed = True
+        return self._callers
 
-    def _warm_up(self, process: CallerProcess) -> None:
-        """Let it import all that it needs before anything is measured."""
-        report = process.play(self._order([], 30.0), 60.0)
-        assert isinstance(report, Report), self._log.read_text()[-4000:]
-        assert report.friends == ["completed"] * FRIENDS, report.friends
-
-
-def _round_of(attack: Attack, among: Sequence[Attack]) -> Sequence[Attack]:
-    """The attack and its neighbours in the list, as far as they run, and run together."""
-    if attack.alone:
-        return [attack]
-    sociable = [a for a in among if not a.alone and a.full == attack.full] or [attack]
-    start = sociable.index(attack) // _ROUND * _ROUND
-    return sociable[start : start + _ROUND]
+    def _end_callers(self) -> None:
+        callers, self._callers, self._warmed = self._callers, None, False
+        if callers is not None:
+            callers.end()
 
 
-def cases(attacks: Sequence[Attack]) -> pytest.MarkDecorator:
-    """Parametrize a test with attacks; the long ones run with `CHAOS=full` only."""
-    return pytest.mark.parametrize(
-        "attack", [pytest.param(attack, id=str(attack), marks=_marks(attack)) for attack in attacks]
-    )
+def _target(service: HostileService) -> Target:
+    attack = service.attack
+    policy, silent = dict(attack.policy), attack.unanswered
+    return Target(service.base_url, attack.max_wait, policy, attack.calls, silent)
 
 
-def cases_on_either_transport(attacks: Sequence[Attack]) -> pytest.MarkDecorator:
-    """Parametrize with attacks on what is read, whichever transport brought it.
+def _rounds(attacks: Shares) -> Iterator[Shares]:
+    """Each round is over all transports; where all attacks are made over each, over one."""
+    at_once = 1 if _ALONE else _AT_ONCE
+    for several in [{t: share} for t, share in attacks.items()] if FULL else [attacks]:
+        for start in range(0, max(map(len, several.values())), at_once):
+            yield {t: share[start : start + at_once] for t, share in several.items()}
 
-    The transports take turns; with `CHAOS=full` each attack is made on both.
+
+def _trials(
+    transport: Transport,
+    services: Sequence[HostileService],
+    report: Report | Literal["died", "silent"],
+) -> list[Trial]:
+    if isinstance(report, Report):
+        pairs = zip(report.outcomes, services, strict=True)
+        return [Trial(transport, outcome, service, report) for outcome, service in pairs]
+    nothing = Outcome("died" if report == "died" else "hung")
+    return [Trial(transport, nothing, service, None) for service in services]
+
+
+def shares_of(attacks: Sequence[Attack]) -> Shares:
+    """Return the attacks to make over each transport: with `CHAOS=full` all, else a third.
+
+    An attack that is made on several legs is made over each transport on some of them, and on each
+    leg each transport has some of the attacks.
     """
-    turns = itertools.cycle(TRANSPORTS)
-    pairs = (
-        itertools.product(attacks, TRANSPORTS)
-        if FULL
-        else ((attack, next(turns)) for attack in attacks)
-    )
-    return pytest.mark.parametrize(
-        ("attack", "transport"),
-        [
-            pytest.param(attack, transport, id=f"{transport}-{attack}", marks=_marks(attack))
-            for attack, transport in pairs
-        ],
-    )
+    if FULL:
+        return dict.fromkeys(TRANSPORTS, attacks)
+    names = list(dict.fromkeys(attack.name for attack in attacks))
+    shares: dict[Transport, list[Attack]] = {transport: [] for transport in TRANSPORTS}
+    for attack in attacks:
+        turn = names.index(attack.name) + _LEGS.index(attack.leg)
+        shares[TRANSPORTS[turn % len(TRANSPORTS)]].append(attack)
+    return shares
 
 
-def _marks(attack: Attack) -> list[pytest.MarkDecorator]:
-    skipped = pytest.mark.skipif(not FULL, reason="lasts longer than a minute: CHAOS=full")
-    marks = [pytest.mark.timeout(400)]
-    return [*marks, skipped] if attack.full else marks
+LONG = pytest.mark.timeout(900)
+"""For a test whose attacks may be carried out again, one after the other."""
 
-
-on_both_transports = pytest.mark.parametrize("transport", TRANSPORTS)
+Withstand = Callable[[Sequence[Attack]], None]
+"""What the fixture `withstand` does."""
