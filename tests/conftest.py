@@ -1,24 +1,50 @@
-"""What every test starts from: no credentials around, and a sandbox and a journal of its own."""
+"""What every test starts from: no credentials around, and a sandbox and a journal of its own.
+
+A sandbox takes a thousandth of a second to start and to stop, so each test has one: a request that
+an earlier test left behind finds nobody at its port, and can't count in this one.
+"""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
-from placing import FAST, at_any_hour
+from placing import FAST, FULL, at_any_hour
 from pydantic import SecretStr
 
 from langchain_oneshot_voice import CallJournal, Sandbox, VoiceCaller, VoiceCallTool
 from langchain_oneshot_voice.oneshot.wallet import WalletKey
 
-settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, database=None, max_examples=100 if FULL else 25
+)
 settings.load_profile("steady")  # the same examples on every machine, however slow it is
+
+UNIT_TESTS = Path(__file__).with_name("unit_tests")
+BEGIN_FIRST = {"test_notebooks.py", "test_types.py", "test_readme.py"}
+"""Their programs run for seconds."""
 
 MakeCaller = Callable[..., VoiceCaller]
 MakeTool = Callable[..., VoiceCallTool]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported: looking through it takes a tenth of a run."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let unit tests open no socket; all others reach this machine, as `pyproject.toml` says."""
+    for item in items:
+        if UNIT_TESTS in item.path.parents:
+            item.add_marker(pytest.mark.disable_socket)
+    # One worker takes the first half, the other one the second: the longest tests begin at once.
+    items.sort(key=lambda item: item.path.name not in BEGIN_FIRST)
 
 
 @pytest.fixture(autouse=True)
@@ -38,8 +64,14 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> CallJournal:
-    """A record of calls that no other test writes to."""
+def journal() -> CallJournal:
+    """A record of calls, in memory: the same code as in a file, without the disk."""
+    return CallJournal("memory")
+
+
+@pytest.fixture
+def journal_file(tmp_path: Path) -> CallJournal:
+    """A record of calls in a file, where a test is about the file."""
     return CallJournal(tmp_path / "calls.sqlite")
 
 

@@ -11,7 +11,7 @@ from approving import edit
 from conftest import MakeTool
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from placing import NUMBER, at_any_hour, legs, signatures, tool_call
+from placing import FULL, NUMBER, at_any_hour, legs, signatures, tool_call
 
 from langchain_oneshot_voice import (
     ConfigurationError,
@@ -93,7 +93,9 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40 if FULL else 15, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(answer=ANYTHING.filter(lambda a: a is not True and a != "approve"))
 def test_no_other_answer_is_paid(make_tool: MakeTool, sandbox: Sandbox, answer: Any) -> None:
     """Whatever a function returns, only a clear yes is followed by a payment."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
-from placing import NUMBER, OBJECTIVE, arguments, at_any_hour, legs, signatures, tool_call
+from placing import FULL, NUMBER, OBJECTIVE, arguments, at_any_hour, legs, signatures, tool_call
 from scripted_model import ScriptedModel
 
 from langchain_oneshot_voice import (
@@ -29,7 +29,7 @@ from langchain_oneshot_voice.policy import DISCLOSURE
 from langchain_oneshot_voice.sandbox import CallScript
 
 over_the_wire = settings(
-    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40 if FULL else 10, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 OPEN = ("+14155550121", "+14155550122", "+14155550123")
