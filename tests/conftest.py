@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cells import needless
 from hypothesis import settings
 from placing import FAST, FULL, at_any_hour
 from pydantic import SecretStr
@@ -25,6 +26,7 @@ settings.register_profile(
 settings.load_profile("steady")  # the same examples on every machine, however slow it is
 
 UNIT_TESTS = Path(__file__).with_name("unit_tests")
+PROMISES = Path(__file__).with_name("promises")
 BEGIN_FIRST = {"test_notebooks.py", "test_types.py", "test_readme.py"}
 """Their programs run for seconds."""
 
@@ -38,8 +40,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let unit tests open no socket; all others reach this machine, as `pyproject.toml` says."""
+    left_out = set() if FULL else needless(items, PROMISES)
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
     for item in items:
         if UNIT_TESTS in item.path.parents:
             item.add_marker(pytest.mark.disable_socket)
