@@ -1,4 +1,4 @@
-"""Which combinations of parameters the short suite runs, of tests with three parameters or more.
+"""What the short suite runs: of tests with three parameters or more, some combinations of them.
 
 With CHAOS=full every combination runs. Otherwise a few of them do, in which every two values of two
 parameters that occur together in the whole product still meet: a fault that needs two circumstances
@@ -8,11 +8,15 @@ at once is found by either.
 from __future__ import annotations
 
 import itertools
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+
+FULL = os.environ.get("CHAOS") == "full"
+"""Whether there is time: all examples, and every combination of parameters."""
 
 Pair = tuple[tuple[str, str], ...]
 """Two parameters, each by its name and how its value is shown."""

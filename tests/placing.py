@@ -5,16 +5,12 @@ Shared by every test that talks to a sandbox. The fixtures that use it stand in 
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.sandbox import Sandbox
 from langchain_oneshot_voice.sandbox.records import Exchange
 from langchain_oneshot_voice.timing import Timing
-
-FULL = os.environ.get("CHAOS") == "full"
-"""Whether there is time: all examples, and every combination of parameters."""
 
 NUMBER = "+14155550100"
 OBJECTIVE = "Book a table for 2 tonight at 7pm under the name Rivera."

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from approving import edit
+from cells import FULL
 from conftest import MakeTool
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from placing import FULL, NUMBER, at_any_hour, legs, signatures, tool_call
+from placing import NUMBER, at_any_hour, legs, signatures, tool_call
 
 from langchain_oneshot_voice import (
     ConfigurationError,

@@ -9,13 +9,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from cells import FULL
 from conftest import MakeTool
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
-from placing import FULL, NUMBER, OBJECTIVE, arguments, at_any_hour, legs, signatures, tool_call
+from placing import NUMBER, OBJECTIVE, arguments, at_any_hour, legs, signatures, tool_call
 from scripted_model import ScriptedModel
 
 from langchain_oneshot_voice import (

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cells import FULL
 from langchain.chat_models import init_chat_model
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.memory import InMemorySaver
-from placing import FULL, OBJECTIVE, tool_call
+from placing import OBJECTIVE, tool_call
 from served_model import ServedModel, served_model
 from snippets import Block, Shown, read_blocks, run
 from typer.testing import CliRunner
