@@ -1,30 +1,23 @@
 # Everything happens in .venv: nothing is installed outside this folder.
-.PHONY: help demo test unit_tests integration_tests chaos lint format type clean
+.PHONY: help demo test chaos lint format type clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
-PYTEST := $(BIN)/pytest --dist=loadfile --benchmark-disable
-TEST ?= tests
-CHAOS_TESTS := $(wildcard tests/integration_tests/test_once_*.py) tests/promises/storm tests/hostile
 
 help:  ## list the targets
 	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@echo "one test:           $(BIN)/pytest tests/unit_tests/test_call_key.py -k idempotency"
 
 demo: $(VENV)/.demo  ## an agent books a table by phone, on the sandbox
 	@$(BIN)/oneshot-voice demo
 
-test: unit_tests integration_tests  ## every test that needs no account
+test: $(VENV)/.test  ## every test that needs no account; none reaches another machine
+	$(BIN)/pytest tests --numprocesses=auto --dist=worksteal --benchmark-disable --durations=10
 
-unit_tests: $(VENV)/.test  ## the tests that open no socket
-	$(PYTEST) --numprocesses=2 $(TEST)/unit_tests --disable-socket --allow-unix-socket
-
-integration_tests: $(VENV)/.test  ## the tests against the sandbox, on 127.0.0.1 only
-	$(PYTEST) --numprocesses=3 $(TEST)/integration_tests $(TEST)/promises $(TEST)/hostile $(TEST)/upgrade --allow-hosts=127.0.0.1,::1 --allow-unix-socket
-
-chaos: $(VENV)/.test  ## every fault at every leg, killed workers, and 5,000 storms over real graphs
-	CHAOS=full $(BIN)/pytest $(CHAOS_TESTS) --timeout=5400 --allow-hosts=127.0.0.1,::1 --allow-unix-socket
+chaos: $(VENV)/.test  ## all combinations and examples, killed workers, and 5,000 storms over graphs
+	CHAOS=full $(BIN)/pytest tests --timeout=5400 --benchmark-disable
 
 lint: $(VENV)/.lint  ## ruff, both as linter and as formatter
 	$(BIN)/ruff check .

@@ -27,12 +27,16 @@ _UNSHOWN = {"Cc", "Cf", "Co", "Cs"}
 def plain(said: str) -> str:
     """One line of visible text: no line breaks, control, format or direction characters."""
     spaced = " ".join(_BLANK.sub("", said).split())
+    if spaced.isprintable():  # almost every text is, and then no character is left out
+        return spaced
     return "".join(c for c in spaced if unicodedata.category(c) not in _UNSHOWN)
 
 
 def visible(said: str) -> str:
     """The same text without characters that show nothing; line breaks and tabs stay."""
     shown = _BLANK.sub("", said)
+    if shown.isprintable():
+        return shown
     return "".join(c for c in shown if c in "\n\t" or unicodedata.category(c) not in _UNSHOWN)
 
 

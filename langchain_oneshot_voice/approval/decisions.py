@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -122,9 +124,16 @@ def from_store(answer: Mapping[str, Any]) -> Approve | Edit | Reject | Respond:
 
 def decision_schema(tool_name: str) -> dict[str, Any]:
     """JSON schema of what may be answered, for review screens."""
-    schema = _DECISION.json_schema()
+    schema: dict[str, Any] = json.loads(_decision_schema_text())
     schema["$defs"]["EditedCall"]["properties"]["name"] = {"const": tool_name, "type": "string"}
     return schema
+
+
+@cache
+def _decision_schema_text() -> str:
+    # Pydantic needs ten milliseconds to build a schema, and each question carries this one. The
+    # text is kept, not the dictionary: each question gets one of its own to change.
+    return json.dumps(_DECISION.json_schema())
 
 
 def _parse(answer: object) -> Approve | Edit | Reject | Respond | Unreadable:

@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -163,9 +164,7 @@ class SQLiteStore:
         self.clock_offset = 0.0
         in_memory = url.database in (None, "", ":memory:")
         self._file = None if in_memory else SQLiteFile(Path(str(url.database)))
-        # The journal keeps one connection in one thread for as long as it lives: no pool.
-        self.engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
-        event.listen(self.engine, "connect", self._configure)
+        self.engine = _sqlite_engine(url)
 
     def connect(self) -> Connection:
         """Open the file, creating it for its owner's eyes only."""
@@ -208,20 +207,32 @@ class SQLiteStore:
         """Say why an operation failed."""
         return unavailable(self.url, error, doing=doing)
 
-    @staticmethod
-    def _configure(connection: sqlite3.Connection, _record: object) -> None:
-        try:
-            connection.isolation_level = None  # transactions begin where `begin` says
-            connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
-            _require_a_journal(connection)
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves the file
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA fullfsync = ON")  # on macOS a plain fsync stops at the drive
-            _write_ahead(connection)
-        except BaseException:
-            connection.close()
-            raise
+
+@lru_cache(maxsize=16)
+def _sqlite_engine(url: URL) -> Engine:
+    """One for all journals at the same address, because each engine compiles every statement anew.
+
+    A journal keeps one connection in one thread for as long as it lives: no pool. So journals in
+    memory share no data.
+    """
+    engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+    event.listen(engine, "connect", _configure_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    try:
+        connection.isolation_level = None  # transactions begin where `begin` says
+        connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
+        _require_a_journal(connection)
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves the file
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")  # on macOS a plain fsync stops at the drive
+        _write_ahead(connection)
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _require_a_journal(connection: sqlite3.Connection) -> None:

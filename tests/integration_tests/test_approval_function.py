@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from approving import edit
+from cells import FULL
 from conftest import MakeTool
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -93,7 +94,9 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40 if FULL else 15, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(answer=ANYTHING.filter(lambda a: a is not True and a != "approve"))
 def test_no_other_answer_is_paid(make_tool: MakeTool, sandbox: Sandbox, answer: Any) -> None:
     """Whatever a function returns, only a clear yes is followed by a payment."""

@@ -150,6 +150,12 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
+def journal(journal_file: CallJournal) -> CallJournal:
+    """The journal that the program writes to."""
+    return journal_file
+
+
+@pytest.fixture
 def start(programs: Programs, sandbox: Sandbox, tmp_path: Path) -> Iterator[Start]:
     """Begins a program with the sandbox's wallet and the test's journal."""
     begun: list[Running] = []

@@ -86,6 +86,12 @@ class Command:
 
 
 @pytest.fixture
+def journal(journal_file: CallJournal) -> CallJournal:
+    """The journal that the programs write to."""
+    return journal_file
+
+
+@pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """A service whose calls take longer than any test."""
     with Sandbox(call_seconds=60) as running:

@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from cells import FULL
 from conftest import MakeTool
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
@@ -29,7 +30,7 @@ from langchain_oneshot_voice.policy import DISCLOSURE
 from langchain_oneshot_voice.sandbox import CallScript
 
 over_the_wire = settings(
-    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40 if FULL else 10, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 OPEN = ("+14155550121", "+14155550122", "+14155550123")

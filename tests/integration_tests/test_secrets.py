@@ -6,6 +6,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from langchain_core.tracers.base import BaseTracer
 from langchain_core.tracers.schemas import Run
 from placing import NUMBER, legs, signatures, tool_call
 
-from langchain_oneshot_voice import Sandbox, VoiceCallError, VoiceCallTool
+from langchain_oneshot_voice import CallJournal, Sandbox, VoiceCallError, VoiceCallTool
 from langchain_oneshot_voice.sandbox import Fault
 
 
@@ -197,10 +198,12 @@ def test_key_never_leaves_the_machine(make_tool: MakeTool, sandbox: Sandbox) -> 
     assert secret not in sent
 
 
-def test_journal_holds_no_key(make_tool: MakeTool, sandbox: Sandbox, tmp_path: Any) -> None:
+def test_journal_holds_no_key(
+    make_tool: MakeTool, sandbox: Sandbox, journal_file: CallJournal, tmp_path: Path
+) -> None:
     """The record of calls on disk does not hold the key that paid for them."""
-    tool, secret = by_key(make_tool, sandbox)
-    tool.invoke(tool_call())
+    secret = sandbox.private_key.removeprefix("0x")
+    make_tool(journal=journal_file).invoke(tool_call())
     written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
     assert b"SQLite" in written

@@ -126,10 +126,10 @@ def _task(sandbox: Sandbox, path: Path, folder: Path, worker: int) -> dict[str, 
     calls = [
         {
             "key": f"{worker}-{i}",
-            "number": f"+1415555{110 + worker * 60 + i:04d}",
+            "number": f"+1415555{110 + worker * 30 + i:04d}",
             "objective": f"Ask for order {worker} {i}.",
         }
-        for i in range(60)
+        for i in range(30)
     ]
     return {
         "journal": str(path),

@@ -7,13 +7,13 @@ Time passes by moving the journal's clock, not by waiting.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cells import FULL
 
 from langchain_oneshot_voice.journal import (
     CallJournal,
@@ -32,9 +32,6 @@ NO_LIMITS = SpendLimits(
 )
 DAY = 86400
 
-
-FULL = os.environ.get("CHAOS") == "full"
-"""Whether everything runs at its full size, as before a release."""
 
 DATABASES = ["sqlite", "memory"] if FULL else ["memory"]
 

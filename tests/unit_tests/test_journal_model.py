@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cells import FULL
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from sqlalchemy import event
-from test_journal import FULL, new, sign, wait
+from test_journal import new, sign, wait
 
 from langchain_oneshot_voice.journal import (
     CallJournal,

@@ -6,10 +6,11 @@ from decimal import Decimal
 from typing import Any
 
 import test_journal
+from cells import FULL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
-from test_journal import DAY, FULL, bring, claim, known, new, quoted, sign, wait
+from test_journal import DAY, bring, claim, known, new, quoted, sign, wait
 
 from langchain_oneshot_voice.journal import (
     CallJournal,

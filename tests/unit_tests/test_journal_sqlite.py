@@ -172,7 +172,8 @@ async def test_a_release_that_was_not_written_is_repeated(tmp_path: Path) -> Non
 async def test_a_claim_that_was_not_written_holds_nothing(tmp_path: Path) -> None:
     """A claim that failed is given back as well, as soon as the database works."""
     path = tmp_path / "calls.sqlite"
-    journal = CallJournal(path, heartbeat=0.02)
+    # So short that a heartbeat is due whenever a call is claimed.
+    journal = CallJournal(path, heartbeat=0.001)
     await bring(journal, new("k"), "signed")
     await journal.release("k", owner="w1")
     await failing(path, FAIL.format("workers"))

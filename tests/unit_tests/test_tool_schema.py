@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from langchain_anthropic.chat_models import convert_to_anthropic_tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from langchain_google_genai._function_utils import convert_to_genai_function_declarations
 from pydantic import BaseModel
 
 from langchain_oneshot_voice import VoiceCallInput, VoiceCallTool
@@ -76,6 +74,9 @@ def test_only_objective_and_number_are_required(tool: VoiceCallTool) -> None:
 
 def test_anthropic_schema_is_whole(tool: VoiceCallTool) -> None:
     """Anthropic's form keeps every field, every description and the union."""
+    # A second to import, and one of the workers runs this.
+    from langchain_anthropic.chat_models import convert_to_anthropic_tool
+
     converted: dict[str, Any] = dict(convert_to_anthropic_tool(tool))
     properties = converted["input_schema"]["properties"]
 
@@ -86,6 +87,8 @@ def test_anthropic_schema_is_whole(tool: VoiceCallTool) -> None:
 
 def test_google_schema_is_whole(tool: VoiceCallTool) -> None:
     """Google's form keeps every field, every description and the union."""
+    from langchain_google_genai._function_utils import convert_to_genai_function_declarations
+
     converted: Any = convert_to_genai_function_declarations([tool])
     (declared,) = converted if isinstance(converted, list) else [converted]
     assert declared.function_declarations
