@@ -42,7 +42,7 @@ from langchain_oneshot_voice.calls.driver import CallDriver, Pending
 from langchain_oneshot_voice.calls.many import CallEnded, Flow, Many, Placing, R, StopWhen, hand_out
 from langchain_oneshot_voice.calls.services import Asker
 from langchain_oneshot_voice.calls.withdrawal import Withdrawal
-from langchain_oneshot_voice.do_not_call import list_opt_outs, read_listed
+from langchain_oneshot_voice.do_not_call import read_listed, record_opt_out, suppress_opt_outs
 from langchain_oneshot_voice.engine import ENGINE
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.extraction import extract
@@ -421,7 +421,7 @@ class VoiceCaller(CallerServices):
         if result.asked_not_to_be_called is not None and result.call_key is not None:
             heard = result.asked_not_to_be_called
             numbers = called.numbers if called is not None else ()
-            await list_opt_outs(services.journal, result.call_key, heard, numbers)
+            await record_opt_out(services.journal, result.call_key, heard, numbers)
         return result
 
     async def _recover(
@@ -429,7 +429,7 @@ class VoiceCaller(CallerServices):
     ) -> list[VoiceCallResult | VoiceCallError]:
         with _journal_needed():
             services = await self._services(credential, policy)
-            await list_opt_outs(services.journal)
+            await suppress_opt_outs(services.journal)
             unfinished = await services.journal.unfinished(
                 account=services.account,
                 base_url=self.environment.service,

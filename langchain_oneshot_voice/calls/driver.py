@@ -36,7 +36,7 @@ from langchain_oneshot_voice.calls.price_leg import PriceLeg, stands
 from langchain_oneshot_voice.calls.results import busy, declined_result, result_of
 from langchain_oneshot_voice.calls.run import Run
 from langchain_oneshot_voice.calls.services import Asker, CallServices
-from langchain_oneshot_voice.do_not_call import hear_opt_out, list_opt_outs
+from langchain_oneshot_voice.do_not_call import find_opt_out, suppress_opt_outs
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import (
     AskedQuestion,
@@ -385,7 +385,7 @@ class CallDriver:
         """Record the outcome. A journal that fails now must not cost it."""
         run = self._run
         result = result_of(replace(run.record, job=job.raw))
-        heard = hear_opt_out(result.transcript)
+        heard = find_opt_out(result.transcript)
         try:
             await run.move(
                 "done",
@@ -399,7 +399,7 @@ class CallDriver:
         run.record = replace(run.record, state="done", job=job.raw)
         if heard is not None:
             log.info("call %s: somebody asked not to be called again", run.name)
-            await list_opt_outs(self._journal)
+            await suppress_opt_outs(self._journal)
         await self._teller.tell("completed")
 
     async def _follow(self, edited: s.Edited) -> VoiceCallResult | Pending:

@@ -1,13 +1,17 @@
-"""People who do not want to be called again.
+"""The do-not-call list: find opt-outs in a transcript, and record them.
 
-    phrases.py   hearing it in what was said, in six languages
-    numbers.py   reading numbers as people write them down
-    opt_outs.py  the one place that lists the numbers of a call
+    phrases.py   finding an opt-out in a transcript, in six languages
+    numbers.py   reading numbers as people write them
+    opt_outs.py  the one place that puts the numbers of a call on the list
 
-The list itself is in the journal, for everybody who shares it.
+The journal stores the list, for everyone who shares it.
 """
 
 from langchain_oneshot_voice.do_not_call.numbers import read_listed
-from langchain_oneshot_voice.do_not_call.opt_outs import hear_opt_out, list_opt_outs
+from langchain_oneshot_voice.do_not_call.opt_outs import (
+    find_opt_out,
+    record_opt_out,
+    suppress_opt_outs,
+)
 
-__all__ = ["hear_opt_out", "list_opt_outs", "read_listed"]
+__all__ = ["find_opt_out", "read_listed", "record_opt_out", "suppress_opt_outs"]

@@ -1,7 +1,7 @@
-"""Reading the numbers of people who do not want to be called, as somebody writes them down.
+"""Reading the numbers that a person writes for the do-not-call list.
 
-Promises that a number is listed in the one spelling in which a call to it is looked up, however it
-was written, and that all are listed or none. The list itself is the journal's.
+A number is listed in E.164, the spelling in which a call looks it up. Either all of the numbers are
+read, or none is. The journal stores the list.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from langchain_oneshot_voice import wording
 
 
 def read_listed(spelled: Iterable[str], default_region: str | None = None) -> tuple[str, ...]:
-    """The numbers in E.164.
+    """Return the numbers in E.164, without repeats.
 
     Args:
-        spelled: as people write them.
-        default_region: the country of those without a `+`, ISO 3166 alpha-2.
+        spelled: the numbers as people write them.
+        default_region: the country of numbers without a `+`, ISO 3166 alpha-2.
 
     Raises:
-        InvalidCallError: when there is none, or one of them is a number that nobody could call.
+        InvalidCallError: there are no numbers, or one of them can't be called.
     """
     from langchain_oneshot_voice.policy.numbers import NumberRefusedError, read_number  # noqa: PLC0415 - slow
 

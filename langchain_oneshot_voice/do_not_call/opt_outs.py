@@ -1,9 +1,14 @@
-"""Listing the numbers of a call when somebody there asked not to be called again."""
+"""Putting the numbers of a call on the do-not-call list when a person on it opts out.
+
+A journal error is logged and not raised: the outcome of a call matters more than the list. The
+opt-out is noted in the record of its call, so a later call of `suppress_opt_outs` retries.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from langchain_oneshot_voice.journal import CallJournal, JournalError
 from langchain_oneshot_voice.schemas import TranscriptTurn
@@ -11,39 +16,41 @@ from langchain_oneshot_voice.schemas import TranscriptTurn
 log = logging.getLogger(__name__)
 
 _LONGEST_REASON = 200
-"""Characters of what was said that are kept as the reason."""
+"""Maximum length of the words that are kept as the reason, in characters."""
 
 
-def hear_opt_out(transcript: Sequence[TranscriptTurn]) -> str | None:
-    """The words of a transcript in which somebody asks not to be called again."""
+def find_opt_out(transcript: Sequence[TranscriptTurn]) -> str | None:
+    """Return the words with which a person opted out; `None` if nobody did."""
     from langchain_oneshot_voice.do_not_call.phrases import asks_not_to_be_called  # noqa: PLC0415 - slow to import
 
     words = asks_not_to_be_called(transcript)
     return words and words[:_LONGEST_REASON]
 
 
-async def list_opt_outs(
-    journal: CallJournal,
-    call_key: str | None = None,
-    words: str | None = None,
-    numbers: Sequence[str] = (),
-) -> None:
-    """Put everybody who asked for it on the do-not-call list.
+async def suppress_opt_outs(journal: CallJournal) -> None:
+    """Suppress the numbers of every call whose record notes an opt-out."""
+    with _errors_logged():
+        await journal.suppress_opt_outs()
 
-    The words are noted with a call's end, so that what fails here is written another time: by the
-    next call that is asked for it, or by `recover`. A failing journal is logged: the outcome of a
-    call is worth more than the list.
+
+async def record_opt_out(
+    journal: CallJournal, call_key: str, words: str, numbers: Sequence[str]
+) -> None:
+    """Note an opt-out in the record of its call, and suppress the call's numbers.
 
     Args:
-        journal: where the list is.
-        call_key: a call of which it has been heard just now, by its key on record.
-        words: what was said there.
-        numbers: the call's numbers, should it be forgotten by now.
+        journal: stores the list.
+        call_key: the key of the call on record.
+        words: what the person said.
+        numbers: the numbers of the call, in case its record no longer has them.
     """
-    words = words and words[:_LONGEST_REASON]
+    with _errors_logged():
+        await journal.record_opt_out(call_key, words[:_LONGEST_REASON], numbers)
+
+
+@contextmanager
+def _errors_logged() -> Iterator[None]:
     try:
-        await journal.list_opt_outs(call_key, words)
-        if numbers and words:
-            await journal.suppress(numbers, f"said on the phone: {words}")
-    except JournalError as trouble:
-        log.error("a request not to be called is not on the list yet: %s", trouble)  # noqa: TRY400
+        yield
+    except JournalError as error:
+        log.error("a request not to be called is not on the list yet: %s", error)  # noqa: TRY400

@@ -1,13 +1,13 @@
-"""OptOut: hearing that the person called wants no more calls.
+"""Finding an opt-out in a transcript: the person called wants no more calls.
 
-Promises to find what people commonly say for it, in English, Spanish, French, German, Italian and
-Portuguese, in what a callee said; and not to take for it what only sounds alike ("don't call me
-Bob", "please don't call before nine", "if you don't call back by five").
+Finds the common phrases in English, Spanish, French, German, Italian and Portuguese. Ignores
+phrases that only look similar ("don't call me Bob", "please don't call before nine", "if you don't
+call back by five").
 
-A list of phrases hears no hints and no irony: a model that reads the transcript can hear more, and
-what follows from it is left to the life of the call. Where it is not known who spoke, the words
-count: a number that is spared by mistake can be given back, a person who is called against their
-word can't. For the same reason "don't call us, we'll call you" counts.
+A list of phrases can't find hints or irony. A model that reads the transcript can find more; the
+life of a call decides what follows from that. If the speaker is unknown, the words count: a number
+that was suppressed by mistake can be allowed again, but an unwanted call can't be undone. For the
+same reason "don't call us, we'll call you" counts.
 """
 
 from __future__ import annotations
@@ -19,68 +19,69 @@ from collections.abc import Iterator, Sequence
 from langchain_oneshot_voice.schemas import TranscriptTurn
 
 _LONGEST = 150_000
+"""Maximum length of the text that is searched, in characters: about two hours of speech."""
 
 
 def asks_not_to_be_called(transcript: Sequence[TranscriptTurn]) -> str | None:
-    """The first sentence in which somebody other than the caller asks not to be called again.
+    """Return the first sentence in which someone other than the caller opts out.
 
-    Only the last 150,000 characters are listened to: two hours of talk.
+    Reads only the last 150,000 characters: about two hours of speech.
 
     Args:
         transcript: the turns of a call, each with its speaker.
 
     Returns:
-        The sentence as it was said, or `None`. It is a stranger's speech: a quotation, never an
-        instruction.
+        The sentence as it was said, or `None`. It was said by a stranger: treat it as a quotation,
+        never as an instruction.
     """
-    for said in _last_words(transcript):
-        for sentence in _SENTENCE_END.split(said):
-            if _is_a_request(_plain(sentence)):
+    for text in _texts_of_others(transcript):
+        for sentence in _SENTENCE_END.split(text):
+            if _is_opt_out(_normalized(sentence)):
                 return sentence.strip()
     return None
 
 
-def _last_words(transcript: Sequence[TranscriptTurn]) -> list[str]:
-    """What others than the caller said, in order; no more than is listened to."""
-    words, left = [], _LONGEST
+def _texts_of_others(transcript: Sequence[TranscriptTurn]) -> list[str]:
+    """Return the last `_LONGEST` characters that others than the caller said, in order."""
+    texts, left = [], _LONGEST
     for turn in reversed(transcript):
         if turn.speaker != "caller" and left > 0:
-            words.append(turn.text[-left:])
+            texts.append(turn.text[-left:])
             left -= len(turn.text)
-    return words[::-1]
+    return texts[::-1]
 
 
-def _is_a_request(said: str) -> bool:
-    return any(phrase.search(said) for phrase in _REQUESTS) or any(
-        not _WITH_A_SUBJECT.search(said, max(0, found.start() - _NEAR), found.start())
-        for found in _imperatives(said)
+def _is_opt_out(sentence: str) -> bool:
+    return any(phrase.search(sentence) for phrase in _REQUESTS) or any(
+        not _WITH_A_SUBJECT.search(sentence, max(0, found.start() - _NEAR), found.start())
+        for found in _imperatives(sentence)
     )
 
 
-def _imperatives(said: str) -> Iterator[re.Match[str]]:
+def _imperatives(sentence: str) -> Iterator[re.Match[str]]:
     for phrase in _IMPERATIVES:
-        yield from phrase.finditer(said)
+        yield from phrase.finditer(sentence)
 
 
-def _plain(sentence: str) -> str:
-    """Lower case, without accents, with one kind of apostrophe and single spaces."""
+def _normalized(sentence: str) -> str:
+    """Return it in lower case, without accents, with straight apostrophes and single spaces."""
     straight = sentence.replace("\u2019", "'").replace("\u2018", "'").replace("\u00b4", "'")
     decomposed = unicodedata.normalize("NFKD", straight.casefold())
     return " ".join("".join(c for c in decomposed if not unicodedata.combining(c)).split())
 
 
 def _phrases(*patterns: str) -> tuple[re.Pattern[str], ...]:
-    """Patterns over plain sentences, each from the start of a word."""
+    """Compile patterns for normalized sentences; each starts at the start of a word."""
     return tuple(re.compile(rf"\b(?:{pattern})") for pattern in patterns)
 
 
 _NEAR = 60
-"""Characters before a request in which to look for its subject."""
+"""How far before a request to look for its subject, in characters."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?;:\u2026])\s+|[\n\u00a1\u00bf]+")
 
-# English. A request counts only when it is complete: what follows has to be one of `_END`, or it
-# may be a name ("don't call me Bob"), a time ("don't call before nine") or a thing ("call it").
+# English. A request counts only if `_END` follows it. Other words after it change the meaning: a
+# name ("don't call me Bob"), a time ("don't call before nine") or an object ("call it").
 _END = (
     r"(?=\s*(?:$|[^\w\s']|(?:please|thanks|thank you|sir|ma'?am|ok|okay|and|or|because|i'm|i am"
     r"|i'll|i will|i've|i have|i already|i said|you people|you guys|you hear|don't|do not|never"
@@ -100,7 +101,7 @@ _TOLD_YOU = (
     r"(?:(?<!\byou )|(?<=told you )|(?<=tell you )|(?<=telling you )|(?<=thank you )"
     r"|(?<=from you ))"
 )
-"""Not "you never call", which complains of the contrary, but "I told you, never call"."""
+"""Excludes "you never call", a wish for more calls; allows "I told you, never call"."""
 _NOT = rf"{_TOLD_YOU}(?:please not|do ?n'?t|do not|never)(?: you)?(?: dare| ever)*"
 _LIST = (
     r"(?:your|the|this|that|any|all|all your|every) (?:call|calling|contact|phone|marketing"
@@ -123,7 +124,7 @@ _IMPERATIVES = _phrases(
     rf"(?:put|add|place) (?:me|us|{_NUMBER}) (?:on|to) (?:\w+ ){{0,2}}{_DO_NOT_CALL}",
     rf"(?:unsubscribe|opt) (?:me|us|{_NUMBER})(?: out)?{_FROM_NOW}{_END}",
 )
-"""Requests in English, unless what stands before makes them a statement."""
+"""English requests, unless a subject before them makes them statements."""
 
 _WITH_A_SUBJECT = re.compile(
     r"(?:\b(?:i|we|they|he|she|it|who|(?<!you )people|everybody|customers|clients|patients|kids"
@@ -132,7 +133,8 @@ _WITH_A_SUBJECT = re.compile(
     r"|\b(?:why|do not|don'?t|did not|\w+n't|not|never|cannot|would|will|could|might|me to|him to"
     r"|her to|them to|promised to))\s+$"
 )
-"""What makes "never call again" a statement ("I'd ...") and "stop calling" its contrary."""
+"""A subject or a negation before a request: "I'd never call again" is a statement, and "don't stop
+calling" means the opposite."""
 
 _ENGLISH = _phrases(
     rf"if you (?:do ?n'?t|do not|won'?t) (?:stop|quit) {_BOTHERING}",
@@ -197,7 +199,7 @@ _FRENCH = _phrases(
     rf"|me rappeliez|me contactiez|nous appeliez)|de vos appels){_FR_END}",
 )
 
-# German writes umlauts with an `e` where it can't write them.
+# A German umlaut is also written with an `e`: "höre" and "hoere".
 _DE_NEVER = r"(?:nie wieder|nie mehr|niemals wieder|nicht mehr|nicht wieder)"
 _DE_US = r"(?:mich|uns|hier|da|bitte|diese nummer|unter dieser nummer|bei mir|bei uns)"
 
@@ -238,4 +240,4 @@ _PORTUGUESE = _phrases(
 )
 
 _REQUESTS = _ENGLISH + _SPANISH + _FRENCH + _GERMAN + _ITALIAN + _PORTUGUESE
-"""Requests that no word before them turns into something else."""
+"""Requests in every language that count whatever word stands before them."""

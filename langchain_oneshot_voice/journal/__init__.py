@@ -1,22 +1,25 @@
 """The durable record of calls: `CallJournal`, its values and its errors.
 
-The names that need a database package are imported when they are first asked for.
+The names that need a database package are imported on first use.
 
-call_journal.py  `CallJournal`: an async method for each step of a call
-calls.py         what each step does to a call's row
-workers.py       who has a call: live workers and their heartbeats
-questions.py     what people were asked, and their answers
-guards.py        why a call may have to wait: duplicates, busy lines, the day's limits
-spend.py         the day's money, as sums by the minute and the hour
-suppressions.py  people who do not want to be called
-forgetting.py    removing what was said, after a time
-records.py       the values and the errors
-schema.py        the tables
-migrations.py    how a database comes to have the tables
-addresses.py     where a journal is, and what is seen to be wrong with that
-store.py         what differs between SQLite and PostgreSQL
-sqlite_file.py   the file of an SQLite journal, watched while it is open
-writer.py        the one thread that writes, and commits in groups
+call_journal.py     `CallJournal`: an async method for each step of a call
+database_access.py  how a journal runs its operations in this process
+calls.py            what each step writes to a call's row
+workers.py          which worker has a call: live workers and their heartbeats
+questions.py        questions to people, and their answers
+guards.py           reasons not to sign: duplicates, busy numbers, limits of a day
+spend.py            the money spent in a day, as sums by minute and by hour
+suppressions.py     the rows of the do-not-call list
+stop_switch.py      the switch that stops all calls
+accounts.py         the account of each access token
+forgetting.py       erasing personal data from old calls
+records.py          the values and the errors
+schema.py           the tables
+migrations.py       creating the tables, and bringing them up to date
+addresses.py        reading and checking the address of a journal
+store.py            what differs between SQLite and PostgreSQL
+sqlite_file.py      the file of an SQLite journal, checked while it is open
+writer.py           the writer thread, which commits in groups
 """
 
 from __future__ import annotations
@@ -91,7 +94,7 @@ __all__ = [
 _MODULES = {"CallJournal": "call_journal", "LINE_BUSY_SECONDS": "guards"}
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - as the protocol has it
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's `__getattr__` returns any name
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

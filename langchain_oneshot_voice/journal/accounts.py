@@ -1,4 +1,4 @@
-"""Whose an access token is: what the service told first."""
+"""The account of each access token, as the service first reported it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _READ = select(journal_meta.c.value).where(journal_meta.c.name == bindparam("tok
 _INSERT = journal_meta.insert()
 
 
-def of_token(connection: Connection, _now: float, fingerprint: str, told: str) -> str:
-    """Return the account that was told first, and keep this one if it is the first."""
+def of_token(connection: Connection, _now: float, fingerprint: str, reported: str) -> str:
+    """Return the account that was reported first; store this one if it is the first."""
     name = f"account of token {fingerprint}"
     known = connection.scalar(_READ, {"token": name})
     if known is None:
-        connection.execute(_INSERT, {"name": name, "value": told})
-    return told if known is None else str(known)
+        connection.execute(_INSERT, {"name": name, "value": reported})
+    return reported if known is None else str(known)

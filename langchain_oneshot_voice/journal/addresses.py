@@ -1,7 +1,7 @@
-"""Where a journal is: what a path or a URL means, and what is seen to be wrong with it.
+"""Where a journal is: reads a path or a URL, and reports what is wrong with it.
 
-Opens nothing and imports no database: it is asked when a tool is made. No text that comes from here
-shows a URL, which may hold a password in a place where nobody looks for one.
+It opens nothing and imports no database package, because creating a tool calls it. No message
+contains a URL, which can contain a password in an unexpected place.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _SQLITE = {"sqlite", "sqlite+pysqlite"}
 _POSTGRES = {"postgresql", "postgres", "postgresql+psycopg"}
 
 _SCHEME = re.compile(r"([A-Za-z][\w+.-]{1,40}):(//)?", re.ASCII)
-"""How a URL begins. One letter and a colon are a drive of Windows."""
+"""The start of a URL. At least two letters: one letter and a colon is a Windows drive."""
 
 _CONNECTION_STRING = re.compile(r"\b(host|dbname|password|passfile)\s*=", re.IGNORECASE)
-"""How libpq writes an address. As a path it would be a file with a password in its name."""
+"""The keyword form of libpq. Read as a path, it would create a file with a password in its name."""
 
 _NETWORK = re.compile(
     r"(?:[^:/@?]*(?::[^@?]*)?@)?"  # a user and a password
@@ -35,19 +35,19 @@ _NETWORK = re.compile(
 )
 """What may follow `postgresql://`.
 
-Stricter than SQLAlchemy, which takes `u:p@ss@h` for the host `ss@h` and shows it.
+Stricter than SQLAlchemy, which reads `ss@h` as the host of `u:p@ss@h` and shows it in messages.
 """
 
 
 def address(where: str | Path | None, *, sandbox_port: int | None = None) -> str | Path:
-    """The journal that is meant: this one, else the environment's, else the default.
+    """Return the journal's address: the argument, else the environment's, else the default.
 
-    A file is named from the root, so that it is the same one wherever the process goes.
+    The path of a file is absolute, so that a later change of directory does not change the file.
 
     Args:
-        where: a path, a URL or `"memory"`, if the user gave one.
-        sandbox_port: where the service listens, if it is on this machine: its calls are no real
-            ones, and stay out of the user's own record.
+        where: a path, a URL or `"memory"`; `None` for the environment's or the default.
+        sandbox_port: the port of the service if it runs on this machine. Its calls are not real, so
+            they get a default file of their own.
     """
     where = where or os.environ.get(ENVIRONMENT) or default_path(sandbox_port)
     path = None if address_fault(where) or is_postgres(where) else file_of(where)
@@ -58,13 +58,13 @@ def address(where: str | Path | None, *, sandbox_port: int | None = None) -> str
 
 
 def check_address(where: str | Path | None, *, sandbox_port: int | None = None) -> None:
-    """Say at once what will be wrong with a journal, as far as that can be seen from here.
+    """Check a journal's address without opening or creating anything.
 
-    Takes what `address` takes. Opens and makes nothing, and imports no database.
+    Takes the arguments of `address`. Imports no database package.
 
     Raises:
-        ConfigurationError: the URL can't be read or is of another database; psycopg is missing; a
-            file can't be made or written.
+        ConfigurationError: the URL can't be read, or its database is not supported; psycopg is
+            missing; the file can't be created or written.
     """
     where = address(where, sandbox_port=sandbox_port)
     fault = address_fault(where)
@@ -78,15 +78,15 @@ def check_address(where: str | Path | None, *, sandbox_port: int | None = None) 
 
 
 def address_fault(where: str | Path) -> str | None:
-    """Tell why no journal can be meant by this, whatever there is; `None` if one can."""
+    """Return why this can't be the address of a journal; `None` if it can."""
     if isinstance(where, Path):
         return None
-    begins = _SCHEME.match(where)
-    if begins is None:
-        written_wrong = "://" in where or _CONNECTION_STRING.search(where)
-        return wording.journal_url_unreadable() if written_wrong else None
-    scheme, rest = begins[1], where[begins.end() :]
-    if begins[2] is None:
+    start = _SCHEME.match(where)
+    if start is None:
+        unreadable = "://" in where or _CONNECTION_STRING.search(where)
+        return wording.journal_url_unreadable() if unreadable else None
+    scheme, rest = start[1], where[start.end() :]
+    if start[2] is None:
         readable = False
     elif scheme in _SQLITE:
         readable = (not rest or rest.startswith("/")) and not rest.startswith("/file:")
@@ -98,12 +98,12 @@ def address_fault(where: str | Path) -> str | None:
 
 
 def is_postgres(where: str | Path) -> bool:
-    """Tell whether a readable address is a PostgreSQL database's."""
+    """Return whether a valid address is a PostgreSQL database."""
     return isinstance(where, str) and where.partition("://")[0] in _POSTGRES
 
 
 def file_of(where: str | Path) -> Path | None:
-    """The file that a readable address of an SQLite journal means; `None` for memory."""
+    """Return the file of a valid address of an SQLite journal; `None` for memory."""
     if where == MEMORY:
         return None
     if isinstance(where, Path) or "://" not in where:
@@ -113,13 +113,13 @@ def file_of(where: str | Path) -> Path | None:
 
 
 def default_path(sandbox_port: int | None) -> Path:
-    """The file where calls are recorded if nobody says where; see `address`."""
+    """Return the default file of the journal; see `address`."""
     name = "calls" if sandbox_port is None else f"sandbox-127.0.0.1-{sandbox_port}"
     return Path(platformdirs.user_data_dir("langchain-oneshot-voice")) / f"{name}.sqlite"
 
 
 def _file_fault(path: Path) -> str | None:
-    """Tell why no journal can be made or written at a path; `None` if one can."""
+    """Return why a journal can't be created or written at a path; `None` if it can."""
     why: Literal["no_file", "read_only"] | None = None
     try:
         if path.exists():
@@ -129,7 +129,7 @@ def _file_fault(path: Path) -> str | None:
                 why = "read_only"
             return wording.journal_path_unusable(str(path), why) if why else None
         folder = next(folder for folder in path.parents if folder.exists())
-    except OSError:  # a name that is too long, or a folder that may not be looked into
+    except OSError:  # a name that is too long, or a folder without search permission
         return wording.journal_path_unusable(str(path.parent), "folder")
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
         return None

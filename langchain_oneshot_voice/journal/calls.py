@@ -1,8 +1,8 @@
-"""The life of a call's row: every claim, step and reading, each inside a given transaction.
+"""The row of a call: claims, steps and reads. The caller supplies the transaction.
 
-A function here gets a connection that is in a transaction, and the journal's clock; a writing one
-may rely on being the only writer. A step names the owner and the state that it relies on in its
-`WHERE`: a worker that comes late changes nothing.
+Each function gets a connection with an open transaction, and the journal's time. In a writing
+transaction there is no other writer. The `WHERE` of a step contains the expected owner and state,
+so a worker that lost the call changes nothing.
 """
 
 from __future__ import annotations
@@ -39,30 +39,30 @@ WRITES: Mapping[CallState, frozenset[str]] = {
     "refused": frozenset({"error_code"}),
     "unknown": frozenset({"error_code"}),
 }
-"""The columns that `move` may write with a step; `FOLLOWS` says which states it may follow.
+"""The columns that `move` may write, by new state; `FOLLOWS` lists the legal steps.
 
-Only `sign` takes a call to `signed`, since guards may not allow it.
+`signed` is missing: only `sign`, which checks the guards, moves a call there.
 """
 
-_DROPS: frozenset[CallState] = ENDED | {"refused", "unknown"}
-"""States in which nobody works on the call."""
+_OWNERLESS: frozenset[CallState] = ENDED | {"refused", "unknown"}
+"""States without an owner."""
 
-_ALSO: Mapping[CallState, Mapping[str, Any]] = {
+_ALWAYS_WRITTEN: Mapping[CallState, Mapping[str, Any]] = {
     "placed": {"error_code": None},
     "refused": {"payment": None, "valid_before": None, "reserved": Decimal(0)},
 }
-"""What a step to a state writes besides."""
+"""Values that a step to a state always writes."""
 
 _STAMPS: Mapping[CallState, str] = {"signed": "signed_at", "placed": "placed_at"}
-_FREE: Mapping[str, None] = {"owner": None, "worker": None}
-_FRESH: Mapping[str, Any] = {
+_NO_OWNER: Mapping[str, None] = {"owner": None, "worker": None}
+_INITIAL: Mapping[str, Any] = {
     column.name: Decimal(0) if column.name == "reserved" else None
     for column in record_columns
     if column.nullable or column.name == "reserved"
 }
-"""What a call has when nothing has happened to it yet."""
+"""The values of the optional columns in a new attempt."""
 
-# Statements are built once: building one costs as much as running it.
+# Statements are built once, because building one costs as much as running it.
 _SELECT = select(*record_columns)
 _BY_KEY = _SELECT.where(calls.c.call_key == bindparam("key"))
 _BY_EITHER_KEY = _SELECT.where(calls.c.call_key.in_([bindparam("key"), bindparam("former")]))
@@ -77,14 +77,14 @@ _BY_REQUEST_ID = (
     .limit(1)
 )
 _INSERT = calls.insert()
-_FROM = calls.update().where(
+_UPDATE_IN_STATE = calls.update().where(
     calls.c.call_key == bindparam("key"), calls.c.state == bindparam("known_state")
 )
-_STEP = _FROM.where(calls.c.owner == bindparam("run"))
+_UPDATE_IF_OWNED = _UPDATE_IN_STATE.where(calls.c.owner == bindparam("run"))
 _INSERT_NUMBER = call_numbers.insert()
-_ITS_NUMBERS = call_numbers.c.call_key == bindparam("key")
-_DELETE_NUMBERS = call_numbers.delete().where(_ITS_NUMBERS)
-_UPDATE_NUMBERS = call_numbers.update().where(_ITS_NUMBERS)
+_OF_CALL = call_numbers.c.call_key == bindparam("key")
+_DELETE_NUMBERS = call_numbers.delete().where(_OF_CALL)
+_UPDATE_NUMBERS = call_numbers.update().where(_OF_CALL)
 
 
 def claim(  # noqa: PLR0913 - the arguments of `CallJournal.claim`
@@ -100,18 +100,18 @@ def claim(  # noqa: PLR0913 - the arguments of `CallJournal.claim`
     former_key: str | None,
 ) -> Claim:
     """Decide who works on a call; see `CallJournal.claim`."""
-    known = _known(connection, call, former_key)
+    known = _find_known(connection, call, former_key)
     for key in (call.call_key, former_key or ""):
-        worker.held.discard((key, owner))  # until it is granted
+        worker.held.discard((key, owner))  # added again if the claim is granted
     if known is not None and known.state in ENDED:
-        if _answers(known, now, answers_for, asked_at):
+        if _still_answers(known, now, answers_for, asked_at):
             return Claim("finished", known, now)
         _retire(connection, known)
         known = None
     if known is not None and known.owner != owner and worker.holds(connection, now, known):
         return Claim("held", known, now)
     if known is not None and known.state != "refused":
-        return Claim("mine", _hold(connection, now, worker, known, owner), now)
+        return Claim("mine", _take_over(connection, now, worker, known, owner), now)
     if duplicate := guards.find_duplicate(connection, now, call, duplicate_window):
         return Claim("duplicate", duplicate, now)
     if busy := guards.find_busy(connection, now, call):
@@ -119,8 +119,8 @@ def claim(  # noqa: PLR0913 - the arguments of `CallJournal.claim`
     return Claim("mine", _begin(connection, now, worker, call, known, owner), now)
 
 
-def _known(connection: Connection, call: NewCall, former_key: str | None) -> CallRecord | None:
-    """Return the call's record; the one under its former key only if there is none of its own."""
+def _find_known(connection: Connection, call: NewCall, former_key: str | None) -> CallRecord | None:
+    """Return the record under the call's key, else the record under its former key."""
     keys = {"key": call.call_key, "former": former_key}
     found = {row.call_key: row for row in connection.execute(_BY_EITHER_KEY, keys)}
     row = found.get(call.call_key)
@@ -129,23 +129,23 @@ def _known(connection: Connection, call: NewCall, former_key: str | None) -> Cal
     if former_key not in found:
         return None
     known = CallRecord(**found[former_key]._mapping)  # noqa: SLF001 - its public name
-    # The key of 0.1.0 did not say payer, tenant and service.
-    of_it = (known.account.lower(), known.tenant, known.base_url)
-    return known if of_it == (call.account.lower(), call.tenant, call.base_url) else None
+    # A key of version 0.1.0 does not contain payer, tenant and service, so compare them here.
+    scope = (known.account.lower(), known.tenant, known.base_url)
+    return known if scope == (call.account.lower(), call.tenant, call.base_url) else None
 
 
 def take(
     connection: Connection, now: float, worker: Worker, call_key: str, owner: str
 ) -> CallRecord | None:
-    """Work on a call that someone left unfinished."""
+    """Take over a call that another run left unfinished."""
     known = read(connection, now, call_key)
     if known is None or known.owner != owner:
-        worker.held.discard((call_key, owner))  # until it is granted
+        worker.held.discard((call_key, owner))  # added again if the call is granted
     if known is None or known.state in ENDED or known.state == "refused":
         return None
     if worker.holds(connection, now, known):
         return None
-    return _hold(connection, now, worker, known, owner)
+    return _take_over(connection, now, worker, known, owner)
 
 
 def move(
@@ -156,13 +156,13 @@ def move(
     to: CallState,
     columns: Mapping[str, Any],
 ) -> CallRecord | None:
-    """Take a call to its next state, if it is the owner's and the step is legal."""
+    """Move a call to its next state, if the owner holds it and the step is legal."""
     known = read(connection, now, call_key)
     if known is None or known.owner != owner:
         return None
     if to == "placed" == known.state and columns.get("request_id") == known.request_id:
         return _write(connection, known, columns)
-    _allow(known, to)
+    _require_legal(known, to)
     return _step(connection, now, known, to, columns)
 
 
@@ -178,20 +178,20 @@ def sign(
     known = read(connection, now, call_key)
     if known is None or known.owner != owner:
         return None
-    _allow(known, "signed")
+    _require_legal(known, "signed")
     amount, fee = columns["reserved"], columns["number_fee"]
     guard = guards.check(connection, now, known, amount, fee, limits)
     return guard or _step(connection, now, known, "signed", columns)
 
 
 def holds(connection: Connection, now: float, call_key: str, owner: str) -> bool:
-    """Tell whether a call is the owner's."""
+    """Return whether the call belongs to the owner."""
     known = read(connection, now, call_key)
     return known is not None and known.owner == owner
 
 
 def read(connection: Connection, _now: float, call_key: str) -> CallRecord | None:
-    """Return the call of this key."""
+    """Return the call with this key."""
     row = connection.execute(_BY_KEY, {"key": call_key}).first()
     return None if row is None else CallRecord(**row._mapping)  # noqa: SLF001 - its public name
 
@@ -204,9 +204,9 @@ def find(
     tenant: str,
     base_url: str,
 ) -> CallRecord | None:
-    """Return the call that the service knows by this id; the latest, should there be several."""
-    whose = {"account": account, "tenant": tenant, "base_url": base_url}
-    row = connection.execute(_BY_REQUEST_ID, {"request_id": request_id, **whose}).first()
+    """Return the call with this id at the service; the latest one if there are several."""
+    scope = {"account": account, "tenant": tenant, "base_url": base_url}
+    row = connection.execute(_BY_REQUEST_ID, {"request_id": request_id, **scope}).first()
     return None if row is None else CallRecord(**row._mapping)  # noqa: SLF001 - its public name
 
 
@@ -221,7 +221,7 @@ def recent(connection: Connection, _now: float, limit: int, tenant: str | None) 
 def unfinished(
     connection: Connection, now: float, worker: Worker, wanted: Mapping[str, str | None]
 ) -> list[CallRecord]:
-    """Return calls that may have cost money, have no end, and that no live worker has."""
+    """Return calls that may have cost money, have not ended, and have no live worker."""
     query = _SELECT.where(unsettled).order_by(calls.c.updated_at)
     for column, value in wanted.items():
         if value is not None:
@@ -235,17 +235,18 @@ def spent(connection: Connection, now: float, account: str, tenant: str, seconds
     return spend.total(connection, account, tenant, now - seconds)
 
 
-def _answers(
+def _still_answers(
     known: CallRecord, now: float, answers_for: float | None, asked_at: float | None
 ) -> bool:
-    """Tell whether an ended call still answers its key."""
+    """Return whether an ended call still answers its key."""
     if answers_for is None or known.updated_at > now - answers_for:
         return True
-    # The clock was set back when the run began after now: then the times can't be compared.
+    # A run that began after `now` means that the clock was set back: the times can't be compared,
+    # so the recorded end answers.
     return asked_at is not None and (known.updated_at >= asked_at or asked_at > now)
 
 
-def _allow(known: CallRecord, to: CallState) -> None:
+def _require_legal(known: CallRecord, to: CallState) -> None:
     if to not in FOLLOWS[known.state]:
         raise IllegalMoveError(known.call_key, known.state, to)
 
@@ -257,11 +258,11 @@ def _step(
     to: CallState,
     columns: Mapping[str, Any],
 ) -> CallRecord | None:
-    values = {**columns, **_ALSO.get(to, {}), "state": to, "updated_at": now}
+    values = {**columns, **_ALWAYS_WRITTEN.get(to, {}), "state": to, "updated_at": now}
     if to in _STAMPS:
         values[_STAMPS[to]] = now
-    if to in _DROPS:
-        values |= _FREE
+    if to in _OWNERLESS:
+        values |= _NO_OWNER
     moved = _write(connection, known, values)
     if moved is None:
         return None
@@ -278,24 +279,24 @@ def _write(
     connection: Connection, known: CallRecord, values: Mapping[str, Any]
 ) -> CallRecord | None:
     terms = {"key": known.call_key, "known_state": known.state, "run": known.owner}
-    written = connection.execute(_STEP, {**terms, **values})
+    written = connection.execute(_UPDATE_IF_OWNED, {**terms, **values})
     return replace(known, **_as_read(values)) if written.rowcount == 1 else None
 
 
 def _as_read(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values as they are when they are read back."""
+    """Return the values as a later read would return them, JSON included."""
     return {
         name: json.loads(json.dumps(value)) if isinstance(value, dict) else value
         for name, value in values.items()
     }
 
 
-def _hold(
+def _take_over(
     connection: Connection, now: float, worker: Worker, known: CallRecord, owner: str
 ) -> CallRecord:
     terms = {"key": known.call_key, "known_state": known.state}
-    connection.execute(_FROM, {**terms, "owner": owner, "worker": worker.name})
-    return _held(connection, now, worker, replace(known, owner=owner, worker=worker.name))
+    connection.execute(_UPDATE_IN_STATE, {**terms, "owner": owner, "worker": worker.name})
+    return _mark_held(connection, now, worker, replace(known, owner=owner, worker=worker.name))
 
 
 def _begin(
@@ -306,9 +307,9 @@ def _begin(
     refused: CallRecord | None,
     owner: str,
 ) -> CallRecord:
-    """Begin a call, or a new attempt at a refused one."""
+    """Insert a new call, or start a new attempt at a refused one."""
     values = {
-        **_FRESH,
+        **_INITIAL,
         **_as_read(asdict(call)),
         "state": "claimed",
         "attempt": 1,
@@ -321,47 +322,49 @@ def _begin(
         connection.execute(_INSERT, values)
     else:
         key = refused.call_key
-        # The request has the call's name at the service, which stays; a price replaces the rest.
+        # Keep the request: it contains the id under which the service knows the call. The next
+        # quote replaces the rest.
         request = refused.request or values["request"]
         values |= {"call_key": key, "attempt": refused.attempt + 1, "request": request}
         values["created_at"] = refused.created_at
         terms = {"key": key, "known_state": refused.state, "forgotten_at": None}
-        connection.execute(_FROM, {**values, **terms})
+        connection.execute(_UPDATE_IN_STATE, {**values, **terms})
         connection.execute(_DELETE_NUMBERS, {"key": key})
     begun = CallRecord(**values)
     _insert_numbers(connection, begun)
-    return _held(connection, now, worker, begun)
+    return _mark_held(connection, now, worker, begun)
 
 
-def _held(connection: Connection, now: float, worker: Worker, call: CallRecord) -> CallRecord:
-    worker.show_alive(connection, now)
-    hold = (call.call_key, str(call.owner))
-    worker.held.add(hold)
-    worker.unreleased.discard(hold)
+def _mark_held(connection: Connection, now: float, worker: Worker, call: CallRecord) -> CallRecord:
+    worker.beat_if_due(connection, now)
+    held = (call.call_key, str(call.owner))
+    worker.held.add(held)
+    worker.unreleased.discard(held)
     return call
 
 
 def _retire(connection: Connection, known: CallRecord) -> None:
-    """Rename an ended call; its numbers and questions follow."""
-    aside = f"{known.call_key}~{secrets.token_hex(8)}"
+    """Rename the key of an ended call; foreign keys rename it in its numbers and questions too."""
+    retired_key = f"{known.call_key}~{secrets.token_hex(8)}"
     terms = {"key": known.call_key, "known_state": known.state}
-    connection.execute(_FROM, {**terms, "call_key": aside})
+    connection.execute(_UPDATE_IN_STATE, {**terms, "call_key": retired_key})
 
 
 def _number_stamps(call: CallRecord) -> dict[str, float | None]:
-    """Since when the call may be on its numbers' lines, and when it was counted for the day."""
+    """Return when the call's line may have become busy, and when it was counted for the day."""
     unsettled = call.state in UNSETTLED
     return {
-        # A late acceptance starts the clock of the line again, not that of the day.
+        # If the service accepts the call late, the line is busy from then on. The day's count keeps
+        # the time of the signature.
         "line_since": (call.placed_at or call.signed_at) if unsettled else None,
         "committed_at": spend.commitment(call) if unsettled or call.state == "done" else None,
     }
 
 
 def _insert_numbers(connection: Connection, call: CallRecord) -> None:
-    # A number named twice is one number.
-    whose = {"call_key": call.call_key, "account": call.account, "tenant": call.tenant}
-    row = {**whose, **_number_stamps(call)}
+    scope = {"call_key": call.call_key, "account": call.account, "tenant": call.tenant}
+    row = {**scope, **_number_stamps(call)}
     if call.numbers:
-        named = [{**row, "number": number} for number in dict.fromkeys(call.numbers)]
-        connection.execute(_INSERT_NUMBER, named)
+        # The key and the number are the primary key, so a repeated number is inserted once.
+        rows = [{**row, "number": number} for number in dict.fromkeys(call.numbers)]
+        connection.execute(_INSERT_NUMBER, rows)

@@ -1,7 +1,7 @@
-"""Old calls lose what was said and to whom; states, times and amounts stay.
+"""Erases personal data from old calls; states, times and amounts stay.
 
-By hand, or by itself once an hour where a retention is set. Always a few calls at a time, so that
-no writer waits long.
+Runs on request, or once an hour for calls with a retention. One transaction erases a few calls, so
+that no other writer waits long.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from langchain_oneshot_voice.journal.schema import (
 log = logging.getLogger(__name__)
 
 BATCH = 100
-"""Calls that are forgotten in one transaction."""
+"""Maximum number of calls that one transaction forgets."""
 
 _ROUND_SECONDS = 3600.0
 _PAUSE_SECONDS = 0.1
-"""Between two transactions of a round, in which other processes have their turn."""
+"""Pause between two transactions of a round, so that other processes can write."""
 
-_WORDS: Mapping[str, Any] = {
+_ERASED: Mapping[str, Any] = {
     "numbers": (),
     "request": {},
     "offer": None,
@@ -44,19 +44,19 @@ _WORDS: Mapping[str, Any] = {
 }
 
 
-class Whose(NamedTuple):
-    """Whose calls are meant: those of one account and one tenant."""
+class Scope(NamedTuple):
+    """The calls of one account and one tenant."""
 
     account: str
     tenant: str
 
 
-class Forgotten(NamedTuple):
-    """What one transaction came to.
+class ForgetResult(NamedTuple):
+    """The result of one transaction.
 
     Attributes:
-        calls: how many calls were forgotten.
-        more: whether there may be more to do.
+        calls: the number of calls that were forgotten.
+        more: whether there may be more to forget.
     """
 
     calls: int
@@ -64,14 +64,14 @@ class Forgotten(NamedTuple):
 
 
 _KEYS: BindParameter[str] = bindparam("keys", expanding=True)
-_WHOSE = (calls.c.account == bindparam("account"), calls.c.tenant == bindparam("tenant"))
-_EACH = union(
+_IN_SCOPE = (calls.c.account == bindparam("account"), calls.c.tenant == bindparam("tenant"))
+_SCOPES = union(
     select(calls.c.account, calls.c.tenant).where(to_forget),
     select(calls.c.account, calls.c.tenant).where(half_forgotten),
 )
 _OLD = (
     select(calls.c.call_key)
-    .where(*_WHOSE, to_forget, calls.c.updated_at < bindparam("before"))
+    .where(*_IN_SCOPE, to_forget, calls.c.updated_at < bindparam("before"))
     .order_by(calls.c.updated_at)
     .limit(BATCH)
 )
@@ -79,8 +79,8 @@ _COUNTED = exists().where(
     call_numbers.c.call_key == calls.c.call_key,
     call_numbers.c.committed_at > bindparam("day_began"),
 )
-_NOT_COUNTED = select(calls.c.call_key).where(*_WHOSE, half_forgotten, ~_COUNTED).limit(BATCH)
-_SCRUB = calls.update().where(calls.c.call_key.in_(_KEYS)).values(**_WORDS)
+_NOT_COUNTED = select(calls.c.call_key).where(*_IN_SCOPE, half_forgotten, ~_COUNTED).limit(BATCH)
+_SCRUB = calls.update().where(calls.c.call_key.in_(_KEYS)).values(**_ERASED)
 _DROP_QUESTIONS = questions.delete().where(questions.c.call_key.in_(_KEYS))
 _NUMBERS = select(call_numbers.c.number).distinct().where(call_numbers.c.call_key.in_(_KEYS))
 _HIDE_NUMBER = call_numbers.update().where(
@@ -97,15 +97,15 @@ _DROP_NUMBERS = call_numbers.delete().where(call_numbers.c.call_key.in_(_KEYS))
 _DROP_FINGERPRINT = calls.update().where(calls.c.call_key.in_(_KEYS)).values(fingerprint="")
 
 
-def each(connection: Connection, _now: float) -> list[Whose]:
-    """Return whose calls there are to forget, some day."""
-    return [Whose(*row) for row in connection.execute(_EACH)]
+def scopes(connection: Connection, _now: float) -> list[Scope]:
+    """Return every scope with calls that are not completely forgotten."""
+    return [Scope(*row) for row in connection.execute(_SCOPES)]
 
 
-def forget(connection: Connection, now: float, whose: Whose, older_than: float) -> Forgotten:
-    """Scrub some calls that ended long enough ago; what a daily limit needs stays for the day."""
-    suppressions.list_opt_outs(connection, now)  # before their numbers are gone
-    terms = {**whose._asdict(), "before": now - older_than, "day_began": now - guards.DAY_SECONDS}
+def forget(connection: Connection, now: float, scope: Scope, older_than: float) -> ForgetResult:
+    """Erase some calls that ended long enough ago; what a daily limit needs stays for a day."""
+    suppressions.suppress_opt_outs(connection, now)  # needs the numbers, which are erased next
+    terms = {**scope._asdict(), "before": now - older_than, "day_began": now - guards.DAY_SECONDS}
     old = connection.scalars(_OLD, terms).all()
     if old:
         connection.execute(_SCRUB, {"keys": old, "forgotten_at": now})
@@ -118,51 +118,52 @@ def forget(connection: Connection, now: float, whose: Whose, older_than: float) 
     if over:
         connection.execute(_DROP_NUMBERS, {"keys": over})
         connection.execute(_DROP_FINGERPRINT, {"keys": over})
-    return Forgotten(len(old), more=BATCH in (len(old), len(over)))
+    # A full batch means that the query may have left some rows out.
+    return ForgetResult(len(old), more=BATCH in (len(old), len(over)))
 
 
 class Retention:
-    """Forgets by itself: at once when it is set, and then about once an hour.
+    """A periodic task that forgets calls: soon after `set`, and then about once an hour.
 
-    Done by the thread that writes the journal, as long as the process uses it.
+    The writer thread runs it while the process has the journal open.
     """
 
     def __init__(self) -> None:
-        self._seconds: dict[Whose, float] = {}
-        self._left: deque[Whose] = deque()
-        """Whose calls are still to be looked at in this round."""
+        self._seconds: dict[Scope, float] = {}
+        self._left: deque[Scope] = deque()
+        """The scopes that this round has not finished."""
         self._round_at = 0.0
         self._next_at = 0.0
 
-    def set(self, whose: Whose, seconds: float) -> None:
-        """Forget these calls that long after their end; of several times the shortest holds."""
-        known = self._seconds.get(whose)
+    def set(self, scope: Scope, seconds: float) -> None:
+        """Forget the calls of a scope this long after their end; the shortest time applies."""
+        known = self._seconds.get(scope)
         if known is None or seconds < known:
-            self._seconds[whose] = seconds
-            self._left.append(whose)
+            self._seconds[scope] = seconds
+            self._left.append(scope)
 
     def due_in(self) -> float | None:
-        """Return the seconds until the next transaction; `None` if nothing was set."""
+        """Return the seconds until the next transaction; `None` if no retention is set."""
         if not self._seconds:
             return None
         due_at = self._next_at if self._left else self._round_at + _ROUND_SECONDS
         return max(0.0, due_at - time.monotonic())
 
-    def keep(self, connection: Connection, now: float) -> Forgotten:
-        """Forget some calls, of the next one whose calls are to be looked at."""
+    def run(self, connection: Connection, now: float) -> ForgetResult:
+        """Forget some calls of the first unfinished scope."""
         if not self._left:
             self._left.extend(self._seconds)
             self._round_at = time.monotonic()
-        whose = self._left[0]
-        return forget(connection, now, whose, self._seconds[whose])
+        scope = self._left[0]
+        return forget(connection, now, scope, self._seconds[scope])
 
-    def kept(self, written: Future[Forgotten]) -> None:
-        """Go on with the same calls, or with the next ones."""
+    def on_done(self, future: Future[ForgetResult]) -> None:
+        """Choose what the next transaction does: the same scope, or the next one."""
         self._next_at = time.monotonic() + _PAUSE_SECONDS
-        error = written.exception()
+        error = future.exception()
         if error is not None:
             log.warning("old calls were not forgotten: %s", error)
-        if error is not None or not written.result().more:
+        if error is not None or not future.result().more:
             if self._left:
                 self._left.popleft()
             if not self._left:

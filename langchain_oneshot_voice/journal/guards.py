@@ -1,7 +1,8 @@
-"""Why a call may have to wait: the do-not-call list, the same call, a busy line, the day's limits.
+"""Guards: reasons not to sign a call now.
 
-Each guard looks at other rows only and is asked inside a writing transaction, where nothing can
-change between the question and what follows from it. The policy decides what the limits are.
+They are the stop switch, the do-not-call list, a duplicate call, a busy number, the fee for the
+wallet's number, and the limits of a day. Each guard reads the rows of other calls inside a writing
+transaction, so nothing can change between the check and the signature. The policy sets the limits.
 """
 
 from __future__ import annotations
@@ -38,18 +39,20 @@ from langchain_oneshot_voice.journal.stop_switch import paused
 from langchain_oneshot_voice.journal.suppressions import suppressed
 
 LINE_BUSY_SECONDS = 45 * 60.0
-"""How long a signed call may still ring or talk: ten minutes in which its authorization can be
-taken, thirty of talk, and a margin. After that no phone can be on it."""
+"""How long a signed call may keep a phone busy, in seconds.
+
+Ten minutes until its authorization ends, thirty minutes of talk, and a margin.
+"""
 
 _FEE_SECONDS = 60 * 60.0
-"""How long ago the number's fee may have been paid for a price to be older than that payment."""
+"""How long after a payment of the number's fee a quote may still contain the fee, in seconds."""
 
-_FEE_ON_ITS_WAY_SECONDS = 120.0
-"""How long a payment of the fee may be on its way before others stop waiting for it."""
+_FEE_IN_FLIGHT_SECONDS = 120.0
+"""How long other calls wait for a payment of the fee that is in flight, in seconds."""
 
 DAY_SECONDS = 24 * 60 * 60.0
 
-# Statements are built once: building one costs as much as running it.
+# Statements are built once, because building one costs as much as running it.
 _DUPLICATE = (
     select(*record_columns)
     .where(
@@ -57,7 +60,7 @@ _DUPLICATE = (
         calls.c.account == bindparam("account"),
         calls.c.tenant == bindparam("tenant"),
         calls.c.base_url == bindparam("base_url"),
-        # Whatever makes it a duplicate is a change of its state since then.
+        # Lets the index skip old rows: a duplicate changed its state after this time.
         calls.c.updated_at > bindparam("changed_since"),
         calls.c.call_key != bindparam("call_key"),
         committed,
@@ -98,7 +101,7 @@ _FEE_PAID = (
         calls.c.number_fee.is_not(None),
         committed,
         calls.c.signed_at > bindparam("since"),
-        or_(calls.c.placed_at.is_not(None), calls.c.signed_at > bindparam("on_its_way_since")),
+        or_(calls.c.placed_at.is_not(None), calls.c.signed_at > bindparam("in_flight_since")),
     )
     .order_by(calls.c.placed_at.desc().nulls_first())
     .limit(1)
@@ -120,7 +123,7 @@ _NUMBER_KEY = select(journal_meta.c.value).where(journal_meta.c.name == "number_
 def find_duplicate(
     connection: Connection, now: float, call: NewCall | CallRecord, window: float
 ) -> CallRecord | None:
-    """Find another call that is the same in substance and under way, unknown, or just answered."""
+    """Find an equal call with another key that is in progress, unknown, or recently answered."""
     if window <= 0:
         return None
     terms = {
@@ -138,7 +141,7 @@ def find_duplicate(
 
 
 def find_busy(connection: Connection, now: float, call: NewCall | CallRecord) -> CallRecord | None:
-    """Find another call of the account, of any tenant, that may be on one of the numbers."""
+    """Find another call of the account, of any tenant, that may keep one of the numbers busy."""
     terms = {
         "account": call.account,
         "base_url": call.base_url,
@@ -160,7 +163,7 @@ def check(
     number_fee: Decimal | None,
     limits: SpendLimits,
 ) -> Guard | None:
-    """Return the first guard that does not allow to sign the call for this amount."""
+    """Return the first guard that forbids signing the call for this amount."""
     if bar := barred(connection, now, call.numbers):
         return bar
     if duplicate := find_duplicate(connection, now, call, limits.duplicate_window):
@@ -177,7 +180,7 @@ def check(
 def barred(
     connection: Connection, now: float, numbers: tuple[str, ...]
 ) -> Paused | NumberSuppressed | None:
-    """Return what forbids every call, or every call to one of the numbers, whatever it costs."""
+    """Return the stop switch or the do-not-call entry that forbids calls to these numbers."""
     if stopped := paused(connection, now):
         return stopped
     listed = suppressed(connection, now, numbers)
@@ -185,21 +188,21 @@ def barred(
 
 
 def number_tag(connection: Connection, number: str) -> str:
-    """Name a forgotten number by a hash that only this journal can make."""
+    """Return the keyed hash that stands for a forgotten number; only this journal has the key."""
     key = connection.info.get("number key")
-    if key is None:  # it never changes, so a connection reads it once
+    if key is None:  # it never changes, so each connection reads it once
         key = connection.info["number key"] = str(connection.scalar(_NUMBER_KEY))
     return "#" + hmac.new(key.encode(), number.encode(), hashlib.sha256).hexdigest()
 
 
 def _find_number_fee(connection: Connection, now: float, call: CallRecord) -> NumberFeePaid | None:
-    """Find a call of the account that pays the fee that is in this one's price, too."""
+    """Find another call of the account that pays, or has just paid, the same number fee."""
     terms = {
         "account": call.account,
         "base_url": call.base_url,
         "call_key": call.call_key,
         "since": now - _FEE_SECONDS,
-        "on_its_way_since": now - _FEE_ON_ITS_WAY_SECONDS,
+        "in_flight_since": now - _FEE_IN_FLIGHT_SECONDS,
     }
     row = connection.execute(_FEE_PAID, terms).first()
     return None if row is None else NumberFeePaid(settled=row.placed_at is not None)
@@ -233,9 +236,10 @@ def _check_numbers(
         "cap": cap,
     }
     for number in call.numbers:
+        # Calls that were forgotten today are counted by the tag of the number.
         names = {"number": number, "tag": number_tag(connection, number)}
         called = connection.scalars(_CALLED, {**terms, **names}).all()
         if len(called) >= cap:
-            # The oldest of the latest `cap` calls has to leave the window.
+            # There is room again when the oldest of the latest `cap` calls leaves the window.
             return NumberLimitReached(number, cap, called[-1] + DAY_SECONDS if called else None)
     return None

@@ -1,10 +1,10 @@
-"""How a database comes to have the journal's tables.
+"""Migrations: create the journal's tables, or bring them up to date.
 
-Opening a journal brings its schema up to date, in one transaction, under the lock that every writer
-takes: processes that start together do it once. A new database takes the same steps as an old one.
-A journal of a newer version is refused.
+Opening a journal migrates it in one transaction, under the lock of the writers, so processes that
+start together migrate it once. A new database goes through the same steps as an old one. A journal
+with a newer schema version is refused.
 
-A step is written in SQL, not with `schema.py`: the tables there change, a released step never does.
+The steps are SQL and do not use `schema.py`: its tables change, but a released step never changes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def migrate(connection: Connection) -> None:
     """Bring the schema up to date, inside the caller's transaction and under its lock.
 
     Raises:
-        JournalUnavailableError: the journal was written by a newer version of this package, or the
-            tables are not a journal's.
+        JournalUnavailableError: a newer version of this package wrote the journal, or the tables
+            belong to another program.
     """
     version = _version(connection)
     if version > len(MIGRATIONS):
@@ -43,7 +43,7 @@ def _version(connection: Connection) -> int:
     rows = connection.execute(_GET_VERSION).all()
     if not rows:
         raise JournalUnavailableError(wording.journal_meta_not_ours())
-    stored = str(rows[0].value)  # of any type, in a table that is not ours
+    stored = str(rows[0].value)  # of any type, if another program made the table
     if not _VERSION.fullmatch(stored):
         raise JournalUnavailableError(wording.journal_version_unreadable(stored))
     return int(stored)
@@ -63,7 +63,7 @@ def _run(connection: Connection, statements: Iterable[str]) -> None:
 # Step 1: version 0.1.0
 
 _TABLES_1 = (
-    # A table of the same name that is someone else's has to be an error.
+    # No IF NOT EXISTS: a table of another program with the same name must be an error.
     """
     CREATE TABLE calls (
         call_key TEXT NOT NULL,
@@ -131,7 +131,7 @@ _TABLES_1 = (
 
 def _create(connection: Connection) -> None:
     _run(connection, _TABLES_1)
-    # Keys the hashes that stand in for forgotten numbers, so that they say nothing elsewhere.
+    # The key of the hashes of forgotten numbers: without it nobody can guess a number by its hash.
     values = {"number_key": secrets.token_hex(32), "schema_version": "0"}
     insert = text("INSERT INTO journal_meta (name, value) VALUES (:name, :value)")
     connection.execute(insert, [{"name": name, "value": value} for name, value in values.items()])
@@ -149,7 +149,7 @@ _RENAME_2 = (
     "ALTER TABLE calls RENAME TO old_calls",
     "ALTER TABLE call_numbers RENAME TO old_call_numbers",
 )
-_RENAME_KEYS_2 = (  # of PostgreSQL, where the index of a primary key has a name
+_RENAME_KEYS_2 = (  # PostgreSQL only: there the index of a primary key has a name
     "ALTER INDEX calls_pkey RENAME TO old_calls_pkey",
     "ALTER INDEX call_numbers_pkey RENAME TO old_call_numbers_pkey",
 )
@@ -359,4 +359,4 @@ def _converted_2(row: Row[Any]) -> dict[str, str | None]:
 
 
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create, _replace_leases)
-"""Each step takes the schema from its index to the next version. A released step never changes."""
+"""The step at index `n` migrates from version `n` to `n + 1`. A released step never changes."""

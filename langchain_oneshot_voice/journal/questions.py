@@ -1,4 +1,4 @@
-"""The questions that people are asked about calls, and their answers."""
+"""The questions to people about calls, and the answers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ANSWER = _UPDATE.where(questions.c.answered_at.is_(None))
 def ask(
     connection: Connection, now: float, question: AskedQuestion, owner: str
 ) -> CallRecord | None:
-    """Record a question, unless it is there, and that the call waits for its answer."""
+    """Move the call to `asking` and record the question, unless it is recorded already."""
     record = calls.move(connection, now, question.call_key, owner, "asking", {})
     if record is None:
         return None
@@ -44,7 +44,7 @@ def ask(
 
 
 def of_call(connection: Connection, _now: float, call_key: str) -> tuple[AskedQuestion, ...]:
-    """Return the questions about a call, by number."""
+    """Return the questions about a call, ordered by number."""
     rows = connection.execute(_OF_CALL, {"call_key": call_key})
     return tuple(AskedQuestion(**row._mapping) for row in rows)  # noqa: SLF001 - its public name
 
@@ -52,15 +52,15 @@ def of_call(connection: Connection, _now: float, call_key: str) -> tuple[AskedQu
 def of_thread(
     connection: Connection, _now: float, question_ids: Sequence[str], thread: str
 ) -> tuple[AskedQuestion, ...]:
-    """Return those of the questions that were asked in a thread, oldest first."""
+    """Return those of the questions that were asked in the thread, oldest first."""
     terms = {"question_ids": tuple(question_ids), "thread": thread}
     rows = connection.execute(_OF_THREAD, terms)
     return tuple(AskedQuestion(**row._mapping) for row in rows)  # noqa: SLF001 - its public name
 
 
-def answer(connection: Connection, now: float, question_id: str, given: dict[str, Any]) -> bool:
-    """Record the answer to a question, unless it has one."""
-    terms = {"id": question_id, "answer": given, "answered_at": now}
+def answer(connection: Connection, now: float, question_id: str, decision: dict[str, Any]) -> bool:
+    """Record the answer to a question; return `False` if it already has one."""
+    terms = {"id": question_id, "answer": decision, "answered_at": now}
     return connection.execute(_ANSWER, terms).rowcount == 1
 
 
@@ -71,8 +71,8 @@ def note(
     bare_ok: bool | None,
     text: str | None,
 ) -> None:
-    """Record how a question is to be asked again."""
-    given = {"bare_ok": bare_ok, "note": text}
-    values = {name: value for name, value in given.items() if value is not None}
+    """Change how a question is asked again; a value of `None` is left as it is."""
+    changes = {"bare_ok": bare_ok, "note": text}
+    values = {name: value for name, value in changes.items() if value is not None}
     if values:
         connection.execute(_UPDATE, {"id": question_id, **values})

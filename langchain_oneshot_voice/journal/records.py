@@ -1,9 +1,8 @@
-"""The values that the journal holds and returns, and its errors. No I/O.
+"""The values that the journal stores and returns, and its errors. No I/O.
 
-`CallRecord` and `AskedQuestion` list the columns of their tables: `schema.py` makes the tables from
-the types of their fields.
+`schema.py` creates the columns of two tables from the fields of `CallRecord` and `AskedQuestion`.
 
-No text here, and no repr, shows a whole phone number, the request, a payment or a transcript.
+No text or repr shows a whole phone number, the request, a payment or a transcript.
 """
 
 from __future__ import annotations
@@ -15,21 +14,27 @@ from typing import Any, Literal
 from langchain_oneshot_voice.call_states import CallState
 
 ClaimKind = Literal["mine", "held", "finished", "duplicate", "number_busy"]
-"""`mine`: the call is yours. `held`: another live worker has it. `finished`: it has ended.
-`duplicate`: another key is, or just was, the same call. `number_busy`: another call of ours is on
-one of the numbers. For the last two the record is that other call's.
+"""The decision on a claim.
+
+- `mine`: the call belongs to the run that claimed it.
+- `held`: another live worker has it.
+- `finished`: it has ended.
+- `duplicate`: an equal call with another key is in progress, unknown or just answered. The record
+  is that call's.
+- `number_busy`: another call of the account may be on one of the numbers. The record is that
+  call's.
 """
 
 _HIDDEN = frozenset({"request", "payment", "job", "offer", "placement"})
 
 
 def mask(number: str) -> str:
-    """Show of a phone number only as much as tells two of them apart."""
-    return f"{number[:2]}…{number[-2:]}" if len(number) > 6 else "…"  # noqa: PLR2004 - shorter ones would show whole
+    """Return a phone number with its middle replaced by `…`; a short one is hidden completely."""
+    return f"{number[:2]}…{number[-2:]}" if len(number) > 6 else "…"  # noqa: PLR2004 - a shorter one would be shown whole
 
 
-class _Discreet:
-    """A repr that can be logged: numbers masked, without what was said and signed."""
+class _SafeRepr:
+    """A repr that is safe to log: numbers are masked, and speech and signatures left out."""
 
     __slots__ = ()
 
@@ -41,17 +46,17 @@ class _Discreet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class NewCall(_Discreet):
-    """A call that someone wants to make.
+class NewCall(_SafeRepr):
+    """A call to claim.
 
     Attributes:
         call_key: the identity of the intended call.
         account: the wallet address that pays.
-        tenant: whose call it is, where one wallet serves several.
-        base_url: the service it goes to.
-        numbers: every number it would ring, in E.164.
-        fingerprint: equal for calls that are the same in substance.
-        request: the body as it goes on the wire.
+        tenant: the tenant that the call belongs to, if several share a wallet.
+        base_url: the URL of the service.
+        numbers: every number to call, in E.164.
+        fingerprint: equal for calls with the same objective and numbers.
+        request: the body as it is sent.
     """
 
     call_key: str
@@ -64,38 +69,38 @@ class NewCall(_Discreet):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class CallRecord(_Discreet):
-    """One call as the journal knows it. Times are epoch seconds of the journal's clock.
+class CallRecord(_SafeRepr):
+    """The record of one call. Times are epoch seconds of the journal's clock.
 
     Attributes:
         call_key: the identity of the intended call.
-        state: how far it is.
+        state: the state of the call.
         account: the wallet address that pays.
-        tenant: whose call it is; empty where that does not matter.
-        base_url: the service it goes to.
-        numbers: every number it rings, in E.164; empty once forgotten.
-        fingerprint: equal for calls that are the same in substance.
-        request: the body as it goes on the wire; empty once forgotten.
-        attempt: 1, and one more each time a refused call is claimed again.
+        tenant: the tenant that the call belongs to; empty if there is only one.
+        base_url: the URL of the service.
+        numbers: every number that it calls, in E.164; empty after forgetting.
+        fingerprint: equal for calls with the same objective and numbers.
+        request: the body as it is sent; empty after forgetting.
+        attempt: 1, plus one for each time that a refused call was claimed again.
         offer: the service's 402 answer as received: `{"body": ..., "header": ...}`.
-        approval_id: the approval at the provider that the account's rules asked for.
-        payment: the exact bytes of the payment header; `None` when nothing was signed.
+        approval_id: the approval at the provider that the account's rules require.
+        payment: the exact bytes of the payment header; `None` if nothing was signed.
         valid_before: when the signed authorization ends.
-        reserved: US dollars held for it against the day's limit.
-        charged: US dollars that it cost, where that is known.
-        number_fee: what of the price is for the number that a wallet calls from, once.
-        request_id: the service's id of the call.
-        placement: what the service answered when it accepted the call.
-        job: the service's last answer about the call; `None` once forgotten.
-        answered: whether someone or something picked up.
-        opt_out: the words in which somebody asked on the phone not to be called again, until the
-            call's numbers are on the list.
+        reserved: US dollars that count against the daily limit for this call.
+        charged: US dollars that it cost; `None` if unknown.
+        number_fee: US dollars of the price that pay, once, for the number the wallet calls from.
+        request_id: the id of the call at the service.
+        placement: the service's answer when it accepted the call.
+        job: the service's last answer about the call; `None` after forgetting.
+        answered: whether a person or a machine picked up.
+        opt_out: the words with which a person on the call opted out; `None` again when the numbers
+            are on the do-not-call list.
         error_code: why it was refused or is unknown.
-        edited_to: the key of the call that a person made of this one.
-        owner: the run that has it.
-        worker: the process of that run.
+        edited_to: the key of the call that replaced this one when a person edited it.
+        owner: the run that holds it.
+        worker: the worker of that run.
         created_at: when it was first claimed.
-        signed_at: when the payment was stored, before it was sent.
+        signed_at: when the payment was stored, which is before it is sent.
         placed_at: when the acceptance was stored.
         updated_at: when it last changed state.
     """
@@ -133,21 +138,21 @@ class CallRecord(_Discreet):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedQuestion:
-    """A question to a person about one call at one price.
+    """A question that asks a person to approve one call at one price.
 
     Attributes:
         question_id: its id, in the interrupt and in the answer.
-        call_key: the call it is about.
-        number: its place among the questions of the call.
-        thread: the graph's thread that it was asked in.
-        namespace: the checkpoint namespace that it was asked in.
-        request: the body that would be sent.
+        call_key: the key of the call.
+        number: its index among the questions of the call.
+        thread: the thread of the graph that asked it.
+        namespace: the checkpoint namespace that asked it.
+        request: the body that will be sent if the person approves.
         offer: the service's 402 answer as received.
         price: the quoted total that was shown, in US dollars.
-        bare_ok: whether an answer without an id may be meant for it.
-        note: what to tell the person when it is asked again.
+        bare_ok: whether an answer without a question id may answer it.
+        note: what to show the person when it is asked again.
         answer: the person's answer; `None` while it is open.
-        asked_at: when it was recorded; the journal fills it in.
+        asked_at: when it was recorded; set by the journal.
         answered_at: when the answer was recorded.
     """
 
@@ -168,15 +173,15 @@ class AskedQuestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpendLimits:
-    """The limits that hold at the moment of signing.
+    """The limits that are checked when a call is signed.
 
     Attributes:
         max_cost_per_day: US dollars in any 24 hours, per account and tenant; `None` for no limit.
-        max_calls_per_number_per_day: in any 24 hours, likewise; `None` for no limit.
+        max_calls_per_number_per_day: calls to one number in any 24 hours, per account and tenant;
+            `None` for no limit.
         duplicate_window: seconds for which an answered call answers the same call again; 0 turns
             the guard off.
-        one_number_fee: whether a fee for the wallet's number may not be paid when another call has
-            just paid it.
+        one_number_fee: whether to refuse a second payment of the fee for the wallet's number.
     """
 
     max_cost_per_day: Decimal | None
@@ -187,11 +192,11 @@ class SpendLimits:
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """A number that is not to be called.
+    """A number on the do-not-call list.
 
     Attributes:
         number: in E.164.
-        reason: who said so, or in which words.
+        reason: why it is listed, such as the words of the person.
         since: when it was listed, in epoch seconds.
     """
 
@@ -205,9 +210,9 @@ class Claim:
     """The answer to a claim.
 
     Attributes:
-        kind: what the claim came to.
-        record: the call that it is about.
-        now: the journal's time of the answer, in epoch seconds.
+        kind: the decision.
+        record: the call that the decision is about.
+        now: the journal's time of the decision, in epoch seconds.
     """
 
     kind: ClaimKind
@@ -217,24 +222,24 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateCall:
-    """Another key is under way with, or has just answered, the same call."""
+    """An equal call with another key is in progress or was just answered."""
 
     record: CallRecord
 
 
 @dataclass(frozen=True, slots=True)
 class NumberBusy:
-    """Another call of ours may be on one of the numbers at this moment."""
+    """Another call of the account may be on one of the numbers now."""
 
     record: CallRecord
 
 
 @dataclass(frozen=True, slots=True)
 class NumberFeePaid:
-    """Another call has just paid for the wallet's number, or is about to.
+    """Another call has just paid the fee for the wallet's number, or its payment is in flight.
 
     Attributes:
-        settled: whether that call was accepted; else it is on its way.
+        settled: whether the service accepted that call; if not, its payment is in flight.
     """
 
     settled: bool
@@ -242,14 +247,14 @@ class NumberFeePaid:
 
 @dataclass(frozen=True, slots=True)
 class SpendLimitReached:
-    """The call would cost more than is left of the limit.
+    """The call costs more than the rest of the daily limit.
 
     Attributes:
         limit: the name of the limit.
-        cap: US dollars that may be spent.
+        cap: the limit, in US dollars.
         spent: US dollars spent or reserved in the window.
-        amount: US dollars that this call would add.
-        resets_at: when there is room for it; `None` when it is dearer than the whole limit.
+        amount: the price of this call, in US dollars.
+        resets_at: when the call fits, in epoch seconds; `None` if it costs more than the limit.
     """
 
     limit: str
@@ -261,12 +266,12 @@ class SpendLimitReached:
 
 @dataclass(frozen=True, slots=True)
 class NumberLimitReached:
-    """The number has been called as often as a day allows.
+    """The number has reached its limit of calls in 24 hours.
 
     Attributes:
         number: the number, in E.164.
-        cap: calls that a day allows.
-        resets_at: when it may be called again; `None` when the limit is zero.
+        cap: the limit, in calls.
+        resets_at: when it may be called again, in epoch seconds; `None` if the limit is zero.
     """
 
     number: str = field(repr=False)
@@ -276,10 +281,10 @@ class NumberLimitReached:
 
 @dataclass(frozen=True, slots=True)
 class NumberSuppressed:
-    """Somebody at one of the numbers has asked not to be called.
+    """One or more of the numbers are on the do-not-call list.
 
     Attributes:
-        numbers: those of the call's that are listed, in E.164.
+        numbers: the numbers of the call that are listed, in E.164.
     """
 
     numbers: tuple[str, ...] = field(repr=False)
@@ -287,11 +292,11 @@ class NumberSuppressed:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """Somebody has stopped all calls.
+    """The stop switch is on: all calls are stopped.
 
     Attributes:
-        reason: why, in their words.
-        by: who they are.
+        reason: why, in the words of the person who stopped them.
+        by: the name of that person.
         since: when, in epoch seconds.
     """
 
@@ -309,28 +314,28 @@ Guard = (
     | NumberLimitReached
     | NumberSuppressed
 )
-"""Why a call may not be signed now. Nothing was written."""
+"""The reason why a call may not be signed now. Nothing was written."""
 
 
 class JournalError(Exception):
-    """An error of the journal."""
+    """The base class of the journal's errors."""
 
 
 class JournalUnavailableError(JournalError):
     """The journal's database can't be reached, opened or written.
 
-    The operation was not recorded, as far as anybody knows.
+    The operation was not recorded, unless `maybe_recorded` is true.
 
     Attributes:
-        maybe_recorded: whether it may be on record all the same, since only the database's answer
-            was lost. The next run finds the row and continues from there.
+        maybe_recorded: whether the operation may be recorded, because only the database's answer
+            was lost. If it is, the next run finds the row and continues from there.
     """
 
     maybe_recorded = False
 
 
 class IllegalMoveError(JournalError):
-    """The state of the call does not allow the step; nothing was written."""
+    """The step is not legal in the state of the call; nothing was written."""
 
     def __init__(self, call_key: str, state: CallState, move: str) -> None:
         self.call_key = call_key

@@ -1,8 +1,8 @@
 """The journal's tables.
 
-`calls` and `questions` are made from `CallRecord` and `AskedQuestion`, one column for each field.
-Money is integer micro-dollars, time is epoch seconds and structured values are JSON text, so that
-both databases hold the same values in the same way. `migrations.py` creates these tables.
+The columns of `calls` and `questions` come from the fields of `CallRecord` and `AskedQuestion`.
+Money is integer micro-dollars, time is epoch seconds and structured values are JSON text: the same
+in both databases. `migrations.py` creates these tables.
 """
 
 from __future__ import annotations
@@ -57,18 +57,18 @@ class Money(TypeDecorator[Decimal]):
     cache_ok = True
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> int | None:
-        """Store dollars that are whole micro-dollars already."""
+        """Convert dollars, which must be whole micro-dollars already."""
         del dialect
         return None if value is None else int(value * _MICRO)
 
     def process_result_value(self, value: int | Decimal | None, dialect: Dialect) -> Decimal | None:
-        """Read dollars; the sum of a column is a decimal in PostgreSQL."""
+        """Convert to dollars; in PostgreSQL the sum of a column is a decimal."""
         del dialect
         return None if value is None else Decimal(value) / _MICRO
 
 
 class Json(TypeDecorator[Any]):
-    """A JSON value, stored as ASCII text: PostgreSQL can't store every character."""
+    """A JSON value, stored as ASCII text, because PostgreSQL can't store every character."""
 
     impl = Text
     cache_ok = True
@@ -107,7 +107,7 @@ _TYPES: dict[type, type[TypeEngine[Any]]] = {
 
 
 def _columns(values: type, *, key: str, **references: ForeignKey) -> Iterator[Column[Any]]:
-    """Make a column of each field of a dataclass."""
+    """Create one column for each field of a dataclass."""
     for name, hint in get_type_hints(values).items():
         nullable = NoneType in get_args(hint)
         inner = next(o for o in get_args(hint) if o is not NoneType) if nullable else hint
@@ -117,12 +117,8 @@ def _columns(values: type, *, key: str, **references: ForeignKey) -> Iterator[Co
         yield Column(name, kind(), *reference, primary_key=name == key, nullable=nullable)
 
 
-def _call(*, primary_key: bool = False) -> Column[str]:
-    return Column("call_key", Text, _its_call(), primary_key=primary_key)
-
-
-def _its_call() -> ForeignKey:
-    # A key is renamed when its call is retired; what belongs to the call is renamed with it.
+def _call_reference() -> ForeignKey:
+    # Retiring a call renames its key. The cascade renames it in the rows that refer to it.
     return ForeignKey("calls.call_key", onupdate="CASCADE", ondelete="CASCADE")
 
 
@@ -138,12 +134,12 @@ record_columns = [calls.c[field.name] for field in fields(CallRecord)]
 """The columns of a `CallRecord`."""
 
 committed_at = func.coalesce(calls.c.signed_at, calls.c.placed_at)
-"""When money was first committed to a call: an unpaid call is placed without being signed."""
+"""When money was first committed to a call; a call without a payment is placed but never signed."""
 
 call_numbers = Table(
     "call_numbers",
     metadata,
-    _call(primary_key=True),
+    Column("call_key", Text, _call_reference(), primary_key=True),
     Column("number", Text, primary_key=True),
     Column("account", Text, nullable=False),
     Column("tenant", Text, nullable=False),
@@ -152,13 +148,13 @@ call_numbers = Table(
 )
 """The numbers of each call.
 
-`line_since` is set while the call may be on the number's line, `committed_at` while it counts
-against the day's limit of the number. The account and the tenant are the call's. So each guard
-finds the few rows that it needs by one index, whatever a planner knows of the tables.
+`line_since` is set while the call may keep the number busy. `committed_at` is set while the call
+counts against the number's daily limit. The account and the tenant are copied from the call, so
+that each guard needs only one index, even if the planner has no statistics.
 """
 
 questions = Table(
-    "questions", metadata, *_columns(AskedQuestion, key="question_id", call_key=_its_call())
+    "questions", metadata, *_columns(AskedQuestion, key="question_id", call_key=_call_reference())
 )
 
 workers = Table(
@@ -168,7 +164,7 @@ workers = Table(
     Column("beat_at", Double, nullable=False),
     Column("lease", Double, nullable=False),
 )
-"""The processes that work on calls, and when each of them last said so."""
+"""The processes that work on calls, with the time of their last heartbeat."""
 
 spend_sums = Table(
     "spend_sums",
@@ -179,9 +175,9 @@ spend_sums = Table(
     Column("slot", Integer, primary_key=True, autoincrement=False),
     Column("amount", Money, nullable=False),
 )
-"""What the calls that were committed in a minute or an hour cost together.
+"""The total cost of the calls that were committed in a minute or an hour.
 
-A slot is a number of minutes or hours since the epoch; `seconds` says which of the two.
+`seconds` is the length of the slot, 60 or 3600; `slot` is the number of slots since the epoch.
 """
 
 suppressions = Table(
@@ -191,7 +187,7 @@ suppressions = Table(
     Column("reason", Text, nullable=False),
     Column("since", Double, nullable=False),
 )
-"""Numbers that are not to be called, by anyone who shares the journal. Never forgotten by age."""
+"""The do-not-call list of everyone who shares the journal. Entries never expire."""
 
 journal_meta = Table(
     "journal_meta",
@@ -202,32 +198,32 @@ journal_meta = Table(
 
 
 def _in_state(states: Iterable[CallState]) -> ColumnElement[bool]:
-    # As constants: a planner takes a partial index only for a condition that it knows.
+    # Constants, not parameters: a planner uses a partial index only if it can see the condition.
     return calls.c.state.in_([literal_column(f"'{state}'") for state in sorted(states)])
 
 
 unsettled = _in_state(UNSETTLED)
-"""Whether money may move and the phone may ring."""
+"""True if money may move and the phone may ring."""
 
 committed = _in_state({*UNSETTLED, "done"})
-"""Whether a call may be what another one repeats."""
+"""True if another call can be a duplicate of this one."""
 
 to_forget = and_(_in_state({*ENDED, "refused"}), calls.c.forgotten_at.is_(None))
-"""Whether a call has ended and still says what was said, and to whom."""
+"""True if a call has ended and its personal data is not erased."""
 
 half_forgotten = and_(
     calls.c.forgotten_at.is_not(None), calls.c.fingerprint != literal_column("''")
 )
-"""Whether a call is forgotten but for what a limit of the day needs."""
+"""True if a call is forgotten except for what a daily limit needs."""
 
 
 def _index(name: str, *columns: ColumnElement[Any], where: ColumnElement[bool]) -> None:
     Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
 
-# A planner without statistics prefers the index with the most columns of the query: the index of
-# each guard has all of its guard's. The guards' indexes have only the rows that can matter to them,
-# so that most steps of a call don't change them.
+# Without statistics, a planner prefers the index that covers the most columns of the query, so the
+# index of a guard has all columns of the guard's query. It is a partial index, with only the rows
+# that the guard can need, so that most steps of a call don't change it.
 _index(
     "calls_by_fingerprint",
     calls.c.fingerprint,

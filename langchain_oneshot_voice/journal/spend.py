@@ -1,8 +1,8 @@
-"""What was spent in the last seconds, without adding up every call.
+"""The money that was spent in a window of time, without adding up every call.
 
-The costs of the calls are kept as sums by account and tenant, for each minute and for each hour. A
-window begins within a minute: of that minute alone the calls are looked at one by one, so that the
-window is exact. Then come the other minutes of its hour, then the hours.
+The table `spend_sums` has the cost of the calls of each minute and each hour, by account and
+tenant. The sum of a window is exact: for the minute in which the window begins it adds up single
+calls, then the sums of the other minutes of that hour, then the sums of the later hours.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from langchain_oneshot_voice.journal.schema import Money, calls, committed_at, s
 _MINUTE, _HOUR = 60, 3600
 
 _cost = case((calls.c.charged > calls.c.reserved, calls.c.charged), else_=calls.c.reserved)
-_ITS_CALLS = (
+_CALLS_IN_WINDOW = (
     calls.c.account == bindparam("account"),
     calls.c.tenant == bindparam("tenant"),
     committed_at > bindparam("since"),
     committed_at < bindparam("until"),
 )
-_COSTS = select(committed_at, _cost).where(*_ITS_CALLS).order_by(committed_at)
-_ITS_SUMS = (
+_COSTS = select(committed_at, _cost).where(*_CALLS_IN_WINDOW).order_by(committed_at)
+_SUMS_IN_SCOPE = (
     spend_sums.c.account == bindparam("account"),
     spend_sums.c.tenant == bindparam("tenant"),
 )
 _MINUTES = (
-    *_ITS_SUMS,
+    *_SUMS_IN_SCOPE,
     spend_sums.c.seconds == _MINUTE,
     spend_sums.c.slot > bindparam("minute"),
 )
-_HOURS = (*_ITS_SUMS, spend_sums.c.seconds == _HOUR, spend_sums.c.slot > bindparam("hour"))
+_HOURS = (*_SUMS_IN_SCOPE, spend_sums.c.seconds == _HOUR, spend_sums.c.slot > bindparam("hour"))
 _SUM = select(func.sum(spend_sums.c.amount))
 _TOTAL = select(
-    select(func.sum(_cost)).where(*_ITS_CALLS).scalar_subquery(),
+    select(func.sum(_cost)).where(*_CALLS_IN_WINDOW).scalar_subquery(),
     _SUM.where(*_MINUTES, spend_sums.c.slot < bindparam("next_hour")).scalar_subquery(),
     _SUM.where(*_HOURS).scalar_subquery(),
 )
@@ -54,20 +54,21 @@ _ADD = text(
 
 
 def cost(call: CallRecord) -> Decimal:
-    """Return what the call cost, or may still cost: what was signed counts, whatever is said.
+    """Return what the call cost or may still cost, in US dollars: at least the signed amount.
 
-    The service may tell of a lower charge. That is its word against a signature: it frees nothing.
+    If the service reports a lower charge, the signed amount still counts, because the signature
+    allows the service to collect it.
     """
     return max(call.reserved, call.charged or Decimal(0))
 
 
 def commitment(call: CallRecord) -> float | None:
-    """Return when money was first committed to the call."""
+    """Return when money was first committed to the call; `None` if that has not happened."""
     return call.placed_at if call.signed_at is None else call.signed_at
 
 
 def count(connection: Connection, before: CallRecord, after: CallRecord) -> None:
-    """Bring the sums that the call is in up to date after a step."""
+    """Update the sums that contain the call after a step."""
     difference, when = cost(after) - cost(before), commitment(after)
     if difference and when is not None:
         row = {"account": after.account, "tenant": after.tenant, "amount": difference}
@@ -76,7 +77,7 @@ def count(connection: Connection, before: CallRecord, after: CallRecord) -> None
 
 
 def total(connection: Connection, account: str, tenant: str, since: float) -> Decimal:
-    """Return the US dollars charged or reserved since then."""
+    """Return the US dollars charged or reserved after `since`."""
     sums = connection.execute(_TOTAL, _window(account, tenant, since)).one()
     return sum((found for found in sums if found is not None), Decimal(0))
 
@@ -84,29 +85,32 @@ def total(connection: Connection, account: str, tenant: str, since: float) -> De
 def falls_by(
     connection: Connection, account: str, tenant: str, since: float, amount: Decimal
 ) -> float | None:
-    """Find the call with which the total since then has lost this amount; return its time."""
+    """Return the commitment time of the call with which the total falls by `amount`.
+
+    Calls leave the window from the oldest on. `None` if the total is smaller than `amount`.
+    """
     window = _window(account, tenant, since)
     left = amount
-    for when, its_cost in connection.execute(_COSTS, window).all():
-        left -= its_cost
+    for when, call_cost in connection.execute(_COSTS, window).all():
+        left -= call_cost
         if left <= 0:
             return float(when)
-    for minute, its_sum in connection.execute(_EACH_MINUTE, window).all():
-        if its_sum < left:
-            left -= its_sum
+    for minute, minute_sum in connection.execute(_EACH_MINUTE, window).all():
+        if minute_sum < left:
+            left -= minute_sum
             continue
-        # The first moment of a minute belongs to it.
+        # `since` is exclusive, and the first moment of a minute belongs to the minute.
         just_before = math.nextafter(minute * _MINUTE, 0)
         bounds = {"since": just_before, "until": (minute + 1) * _MINUTE}
-        for when, its_cost in connection.execute(_COSTS, {**window, **bounds}).all():
-            left -= its_cost
+        for when, call_cost in connection.execute(_COSTS, {**window, **bounds}).all():
+            left -= call_cost
             if left <= 0:
                 return float(when)
     return None
 
 
 def _window(account: str, tenant: str, since: float) -> dict[str, str | float]:
-    """Return where a window begins: the moment, and its minute and hour."""
+    """Return the bounds of a window: its start, and the minute and hour that contain it."""
     minute, hour = int(since // _MINUTE), int(since // _HOUR)
     return {
         "account": account,

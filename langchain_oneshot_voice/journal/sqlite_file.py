@@ -1,9 +1,9 @@
-"""The file of a journal in SQLite: made for its owner alone, and watched while it is open.
+"""The file of an SQLite journal: created for its owner only, and checked while it is open.
 
-SQLite goes on writing to a file that was deleted or replaced, and says nothing: what it writes then
-is found by nobody. The same goes for the two files beside it. The `-wal` file holds the latest
-commits, and the locks by which processes take turns are in the `-shm` file: processes that have
-different ones overwrite each other's commits.
+If the file is deleted or replaced, SQLite keeps writing to the old one without an error, and the
+data is lost. The two files beside it matter as much. The `-wal` file has the latest commits. The
+`-shm` file has the locks between processes: processes with different `-shm` files overwrite each
+other's commits.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from langchain_oneshot_voice.journal.records import JournalUnavailableError
 from langchain_oneshot_voice.wording import FileFault
 
 _Identity = tuple[int, int] | None
-"""Device and number of a file; `None` if there is none."""
+"""Device and inode number of a file; `None` if it does not exist."""
 
-_MAKING = threading.Lock()
+_CREATING = threading.Lock()
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=lambda: globals().update(_MAKING=threading.Lock()))
+    os.register_at_fork(after_in_child=lambda: globals().update(_CREATING=threading.Lock()))
 
 
 class SQLiteFile:
-    """One file, from the first time that it is opened.
+    """One file, identified when it is first opened.
 
-    A file that is not the first one is refused for good: it knows nothing of what this process has
-    signed. When the first one is back, it can be used again.
+    Another file at the same path is always refused, because it has no record of what this process
+    has signed. The first file is accepted again if it is put back.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,22 +42,22 @@ class SQLiteFile:
         self._writable: dict[Path, FileFault] = {}
 
     def make(self) -> None:
-        """Make the file, with mode 0600, unless there is one.
+        """Create the file with mode 0600, unless it exists.
 
         Raises:
-            OSError: it can't be made.
-            JournalUnavailableError: the one that was opened before is not there any more.
+            OSError: it can't be created.
+            JournalUnavailableError: the file that was opened before no longer exists.
         """
         self._beside, self._writable = {}, {}
         if self._first is not None:
             self.check(writing=False)
             return
-        target = os.path.realpath(self.path)  # a link to nothing is a link to a new file
+        target = os.path.realpath(self.path)  # a dangling link gets a new file
         Path(target).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Never open a file that is there: by POSIX, closing it again would drop the locks that
-        # this process has on it by another connection, and other processes would pass them.
-        with _MAKING, suppress(FileExistsError):
-            # SQLite gives its -wal and -shm files the mode of the file itself.
+        # Never open an existing file. In POSIX, closing it would release the locks that this
+        # process holds on it through another connection.
+        with _CREATING, suppress(FileExistsError):
+            # SQLite creates the -wal and -shm files with the same mode.
             os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         mode = Path(target).stat().st_mode
         if not stat.S_ISREG(mode):
@@ -65,13 +65,13 @@ class SQLiteFile:
             raise OSError(kind, os.strerror(kind), str(self.path))
 
     def opened(self) -> None:
-        """Note what is to stay as it is from now on.
+        """Remember the identity and the access of the files, for later checks.
 
         Raises:
-            JournalUnavailableError: the file was taken away meanwhile.
+            JournalUnavailableError: the file was removed meanwhile.
         """
         if self._first is None:
-            # Not before: to open a file of a container's image makes another one of it.
+            # After opening: to open a file of a container image can replace it by a copy.
             self._first = _identity(self.path)
         if self._first is None:
             raise _lost("gone", self.path)
@@ -82,14 +82,14 @@ class SQLiteFile:
             self.path: "file_read_only",
             Path(target).parent: "folder_read_only",
         }
-        # What could not be written before is no change, and SQLite may do without it.
+        # A place that was read-only at the start is not checked: SQLite could open the file anyway.
         self._writable = {p: fault for p, fault in places.items() if os.access(p, os.W_OK)}
 
     def check(self, *, writing: bool) -> None:
-        """Raise if the file is not what it was; it takes some microseconds.
+        """Check that the files are the same as before; takes some microseconds.
 
         Raises:
-            JournalUnavailableError: it was deleted, moved, replaced, or made read-only.
+            JournalUnavailableError: a file was deleted, moved, replaced, or made read-only.
         """
         if self._first is None:
             return
@@ -107,7 +107,7 @@ class SQLiteFile:
 
 def _identity(path: str | Path) -> _Identity:
     try:
-        found = os.stat(path)  # noqa: PTH116 - a third of the time
+        found = os.stat(path)  # noqa: PTH116 - three times as fast as `Path.stat`
     except OSError:
         return None
     return found.st_dev, found.st_ino

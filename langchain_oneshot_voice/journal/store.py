@@ -1,9 +1,9 @@
-"""The two kinds of database that a journal can live in, and where they differ.
+"""The two databases that can store a journal, and how they differ.
 
-SQLite: a file of the user's alone, write-ahead logged and synced at each commit; one writer at a
-time by `BEGIN IMMEDIATE`. PostgreSQL: one writer at a time by an advisory lock, the server's clock
-(machines disagree about the time, journals must not), and a way to learn what became of a commit
-whose answer was lost. Everything else about a journal is the same code on both.
+SQLite: a file that only its user can read, in WAL mode, synced at each commit, with one writer at a
+time by `BEGIN IMMEDIATE`. PostgreSQL: one writer at a time by an advisory lock, the clock of the
+server (the clocks of machines differ, and the workers need one time), and a query that tells
+whether a commit succeeded when its answer was lost. All other code of the journal is the same.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from langchain_oneshot_voice.journal.sqlite_file import SQLiteFile
 
 _ABOUT_THE_DATABASE = (OperationalError, InterfaceError, ProgrammingError)
 _BUSY_SECONDS = 30.0
-_LOCK_KEY = 0x0E5407_0CE  # any constant: it only has to be the same in every process
+_LOCK_KEY = 0x0E5407_0CE  # an arbitrary constant, the same in every process
 _SHOWN_OPTIONS = {"host", "port", "dbname", "user"}
-"""Options of a PostgreSQL URL whose values are no secrets. Any other may be one."""
+"""Options of a PostgreSQL URL that are not secret. Every other option is treated as secret."""
 
 _RECOGNISABLE = 4
-"""Characters of a secret that are too many to show."""
+"""Number of characters of a secret that may not appear in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class Started:
     """A transaction that has begun.
 
     Attributes:
-        now: the journal's clock, in epoch seconds, read while holding the lock.
-        transaction_id: by which the database can tell later whether it committed.
+        now: the journal's time, in epoch seconds, read while holding the lock.
+        transaction_id: its id, with which `committed` can find out whether it committed.
     """
 
     now: float
@@ -64,11 +64,11 @@ class Started:
 
 
 class Store(Protocol):
-    """A database that a journal lives in; used from one thread.
+    """A database that stores a journal; used from one thread.
 
     Attributes:
-        url: where it is.
-        engine: how it is reached.
+        url: its address, without secrets.
+        engine: its SQLAlchemy engine.
         clock_offset: seconds added to its clock, so that a test can move the time.
     """
 
@@ -80,23 +80,23 @@ class Store(Protocol):
         """Open the database, creating or migrating it as needed."""
 
     def begin(self, connection: Connection, *, writing: bool) -> Started:
-        """Begin a transaction; a writing one excludes every other writer until it ends."""
+        """Begin a transaction; a writing one locks out every other writer until it ends."""
 
     def check(self, *, writing: bool) -> None:
-        """Raise if what is written would be found by nobody."""
+        """Raise if a write would be lost because the database is no longer at its address."""
 
     def committed(self, connection: Connection, transaction_id: str | None) -> bool:
-        """Tell, inside a later transaction, whether that one committed."""
+        """Return whether an earlier transaction committed; called inside a later one."""
 
     def failed(self, error: Exception, *, doing: str = "use") -> JournalUnavailableError:
-        """Say why an operation failed, without a secret."""
+        """Return an error that says why an operation failed, without a secret."""
 
 
 def locate(where: str | Path | None) -> Store:
     """Choose the store for a path, a database URL, `"memory"`, or the default for `None`.
 
     Raises:
-        JournalUnavailableError: it is no address that a journal can live at.
+        JournalUnavailableError: it is not the address of a journal.
     """
     where = address(where)
     fault = address_fault(where)
@@ -110,7 +110,7 @@ def locate(where: str | Path | None) -> Store:
 
 
 def display(url: URL) -> str:
-    """Write a URL without its options and without the password in it."""
+    """Return a URL without its options and its password."""
     host = url.host or url.query.get("host")
     shown = url.set(query={}, host=host if isinstance(host, str) else None)
     return shown.render_as_string(hide_password=True)
@@ -119,21 +119,21 @@ def display(url: URL) -> str:
 def unavailable(
     url: URL, error: Exception, *, doing: str = "use", secrets: Sequence[str] = ()
 ) -> JournalUnavailableError:
-    """Say what was tried, why it failed and what to do, and none of the rows involved.
+    """Return an error that says what failed, why, and what to do, without data of a row.
 
-    Raise it outside of the `except` block: an error that is its context holds, in the frames of
-    its traceback, what the connection was made with.
+    Raise it outside of the `except` block. Otherwise the original error becomes its context, and
+    the frames of that traceback hold the secrets of the connection.
     """
     cause: BaseException = error
     if isinstance(error, DBAPIError) and error.orig is not None:
         cause = error.orig
     why = type(cause).__name__
     sqlite_error = str(getattr(cause, "sqlite_errorname", ""))
-    # What a database says of a row that it doesn't like quotes the row: show the name alone.
+    # A database quotes the row in an error about its data: then show only the name of the error.
     about_the_database = isinstance(error, _ABOUT_THE_DATABASE) or type(error) is DatabaseError
     if not isinstance(error, DBAPIError) or about_the_database:
-        said = " ".join(str(cause).split())
-        why = why if _shows_part(said, secrets) else f"{why}: {said}"
+        message = " ".join(str(cause).split())
+        why = why if _shows_part(message, secrets) else f"{why}: {message}"
     failed = wording.journal_failed(
         doing, display(url), why, sqlite_error=sqlite_error, busy=_BUSY_SECONDS
     )
@@ -143,21 +143,21 @@ def unavailable(
 def _read_url(where: str) -> URL:
     try:
         return make_url(where)
-    except (ArgumentError, ValueError):  # the latter for a port that is no number
+    except (ArgumentError, ValueError):  # ValueError for a port that is not a number
         pass
     raise JournalUnavailableError(wording.journal_url_unreadable())
 
 
-def _shows_part(said: str, secrets: Sequence[str]) -> bool:
+def _shows_part(message: str, secrets: Sequence[str]) -> bool:
     return any(
-        secret[i : i + _RECOGNISABLE] in said
+        secret[i : i + _RECOGNISABLE] in message
         for secret in secrets
         for i in range(max(1, len(secret) - _RECOGNISABLE + 1))
     )
 
 
 class SQLiteStore:
-    """A file that the processes of one machine share, or memory that one thread has to itself."""
+    """A file that the processes of one machine share, or memory that one thread uses."""
 
     def __init__(self, url: URL) -> None:
         self.url = url
@@ -167,7 +167,7 @@ class SQLiteStore:
         self.engine = _sqlite_engine(url)
 
     def connect(self) -> Connection:
-        """Open the file, creating it for its owner's eyes only."""
+        """Open the file; create it with mode 0600 if it does not exist."""
         try:
             if self._file is not None:
                 self._file.make()
@@ -179,7 +179,7 @@ class SQLiteStore:
         raise failure
 
     def begin(self, connection: Connection, *, writing: bool) -> Started:
-        """Begin at once as the one writer, or as one of many readers."""
+        """Begin a transaction, as the only writer or as one of many readers."""
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
         self.check(writing=writing)
         return Started(now=time.time() + self.clock_offset)
@@ -194,17 +194,17 @@ class SQLiteStore:
         return connection
 
     def check(self, *, writing: bool) -> None:
-        """Require the file that was opened to be where it was."""
+        """Check that the file is still the one that was opened."""
         if self._file is not None:
             self._file.check(writing=writing)
 
     def committed(self, connection: Connection, transaction_id: str | None) -> bool:
-        """Answer no: a commit in a file of this machine either returns or fails."""
+        """Return `False`: on a local file, a commit that did not return has failed."""
         del connection, transaction_id
         return False
 
     def failed(self, error: Exception, *, doing: str = "use") -> JournalUnavailableError:
-        """Say why an operation failed."""
+        """Return an error that says why an operation failed."""
         return unavailable(self.url, error, doing=doing)
 
 
@@ -236,7 +236,7 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _require_a_journal(connection: sqlite3.Connection) -> None:
-    """Refuse another program's database, before anything in it is changed."""
+    """Refuse the database of another program before changing anything in it."""
     tables = {name for (name,) in connection.execute(_TABLES)}
     if tables and "journal_meta" not in tables:
         [(_, _, path)] = connection.execute("PRAGMA database_list").fetchall()
@@ -247,7 +247,7 @@ _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    # Switching a new file over does not wait for others that do the same, so wait here.
+    # `busy_timeout` does not apply when several processes switch a new file to WAL: retry here.
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
@@ -261,14 +261,14 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 class PostgresStore:
-    """A database that workers on any number of machines share."""
+    """A database that workers on any number of machines can share."""
 
     def __init__(self, url: URL) -> None:
         hidden = {k: v for k, v in url.query.items() if k not in _SHOWN_OPTIONS}
         if url.password is not None:
             hidden["password"] = str(url.password)
             url = url.set(password="")
-        # A URL is shown by whatever holds it: this one has no secret in it.
+        # Any repr or error that contains this URL may show it, so it has no secret in it.
         self.url = url.difference_update_query(hidden)
         self.clock_offset = 0.0
         self._secrets = [str(value) for value in hidden.values() if value]
@@ -281,7 +281,7 @@ class PostgresStore:
         event.listen(self.engine, "connect", self._configure)
 
     def connect(self) -> Connection:
-        """Connect, with limits on how long a stuck worker can hold up the others."""
+        """Connect, with timeouts for a stuck worker that blocks the others."""
         try:
             return _open(self, self.engine)
         except DBAPIError as error:
@@ -289,21 +289,21 @@ class PostgresStore:
         raise failure
 
     def begin(self, connection: Connection, *, writing: bool) -> Started:
-        """Begin; a writer waits for its turn first, so that it sees all that came before it."""
+        """Begin a transaction; a writer takes the lock first, so it sees every earlier write."""
         if not writing:
             return Started(now=connection.execute(_CLOCK).scalar_one() + self.clock_offset)
         now, transaction_id = connection.execute(_LOCK, {"key": _LOCK_KEY}).one()
         return Started(now=now + self.clock_offset, transaction_id=transaction_id)
 
     def check(self, *, writing: bool) -> None:
-        """Do nothing: who has a connection has the database."""
+        """Do nothing: a connection to a server can't lose its database unnoticed."""
 
     def failed(self, error: Exception, *, doing: str = "use") -> JournalUnavailableError:
-        """Say why an operation failed, without what the connection was made with."""
+        """Return an error that says why an operation failed, without the connection's secrets."""
         return unavailable(self.url, error, doing=doing, secrets=self._secrets)
 
     def committed(self, connection: Connection, transaction_id: str | None) -> bool:
-        """Ask the server. Holding the lock means that the earlier transaction has ended."""
+        """Ask the server. This transaction holds the lock, so the earlier one has ended."""
         return bool(connection.scalar(_COMMITTED, {"id": transaction_id}))
 
     @staticmethod
@@ -323,7 +323,7 @@ _COMMITTED = text("SELECT pg_xact_status(CAST(:id AS xid8)) = 'committed'")
 _SESSION = (
     f"SET lock_timeout = '{int(_BUSY_SECONDS)}s'",
     f"SET idle_in_transaction_session_timeout = '{int(_BUSY_SECONDS)}s'",
-    # Signed bytes have to be on disk before they are on the wire, whatever the server's habit.
+    # Signed bytes must be on disk before they are sent, so this overrides the server's setting.
     (
         "SELECT set_config('synchronous_commit', 'on', false) "
         "WHERE current_setting('synchronous_commit') = 'off'"

@@ -1,8 +1,8 @@
-"""Who has a call: the runs of live workers.
+"""Which worker has a call: live workers and their heartbeats.
 
-A worker is one `CallJournal` in one process. While its runs have calls it writes a heartbeat, and a
-call is held as long as the heartbeats of its worker are fresh. Of its own runs a worker knows
-without asking: they are listed in memory.
+A worker is one `CallJournal` in one process. It writes a heartbeat while its runs have calls. A
+call is held while the heartbeats of its worker are recent. A worker keeps its own calls in memory,
+so it needs no heartbeat to know that it holds them.
 """
 
 from __future__ import annotations
@@ -37,41 +37,43 @@ _RELEASE = calls.update().where(
     calls.c.call_key == bindparam("key"), calls.c.owner == bindparam("run")
 )
 
-Hold = tuple[str, str]
-"""A call's key and the owner of the call."""
+HeldCall = tuple[str, str]
+"""The key of a call, and the owner that holds it."""
 
 
 class Worker:
-    """This process as other workers see it, and the calls that its runs have.
+    """This process as other workers see it, and the calls that its runs hold.
 
-    The thread that writes the journal is the only one to use it.
+    Only the writer thread may use it.
 
     Args:
         heartbeat: seconds between heartbeats.
-        lease: seconds without a heartbeat after which others may take its calls.
+        lease: seconds without a heartbeat after which other workers may take its calls.
     """
 
     def __init__(self, heartbeat: float, lease: float) -> None:
         self.name = secrets.token_hex(16)
-        self.held: set[Hold] = set()
-        """What its runs have."""
-        self.unreleased: set[Hold] = set()
-        """What its runs gave back and is not recorded yet."""
+        self.held: set[HeldCall] = set()
+        """The calls that its runs hold."""
+        self.unreleased: set[HeldCall] = set()
+        """The calls that its runs released, where the release is not recorded yet."""
         self._heartbeat = heartbeat
         self._lease = lease
-        self._known = False
-        self._tried_at = float("-inf")
-        self._alive_at = float("-inf")
-        self._warned = ""
+        self._old_workers_removed = False
+        self._last_attempt = float("-inf")
+        """The monotonic time of the last heartbeat, written or not."""
+        self._last_commit = float("-inf")
+        """The monotonic time of the last heartbeat that is known to be on disk."""
+        self._last_error = ""
 
     def due_in(self) -> float | None:
-        """Return the seconds until the next heartbeat; `None` while there is no reason for one."""
+        """Return the seconds until the next heartbeat; `None` if it holds no call."""
         if not self.held and not self.unreleased:
             return None
-        return max(0.0, self._tried_at + self._heartbeat - time.monotonic())
+        return max(0.0, self._last_attempt + self._heartbeat - time.monotonic())
 
-    def keep(self, connection: Connection, now: float) -> Iterable[Hold]:
-        """Record a heartbeat, and what is still to be released; return the latter."""
+    def run(self, connection: Connection, now: float) -> Iterable[HeldCall]:
+        """Write a heartbeat and the releases that are not recorded yet; return those releases."""
         if self.held:
             self.beat(connection, now)
         late = tuple(self.unreleased)
@@ -79,58 +81,57 @@ class Worker:
             release(connection, now, call_key, owner)
         return late
 
-    def kept(self, written: Future[Iterable[Hold]]) -> None:
-        """Note how the last `keep` ended."""
-        self._tried_at = time.monotonic()
-        error = written.exception()
+    def on_done(self, future: Future[Iterable[HeldCall]]) -> None:
+        """Update the state after a `run`."""
+        self._last_attempt = time.monotonic()
+        error = future.exception()
         if error is None:
-            self._alive_at = self._tried_at if self.held else float("-inf")
-            self.unreleased.difference_update(written.result())
-        elif str(error) != self._warned:  # once, not each second for as long as it lasts
+            self._last_commit = self._last_attempt if self.held else float("-inf")
+            self.unreleased.difference_update(future.result())
+        elif str(error) != self._last_error:  # one warning for each error, not one each second
             log.warning("the heartbeat was not written: %s", error)
-        self._warned = str(error or "")
+        self._last_error = str(error or "")
 
     def beat(self, connection: Connection, now: float) -> None:
-        """Record that the worker is alive."""
+        """Write a heartbeat."""
         terms = {"worker": self.name, "beat_at": now, "lease": self._lease}
         connection.execute(_BEAT, terms)
-        if not self._known:
+        if not self._old_workers_removed:
             connection.execute(_REMOVE_OLD, {"before": now - _DAY_SECONDS})
-            self._known = True
-        self._tried_at = time.monotonic()
+            self._old_workers_removed = True
+        self._last_attempt = time.monotonic()
 
-    def show_alive(self, connection: Connection, now: float) -> None:
-        """Record a heartbeat, unless one was committed within the last interval."""
-        if time.monotonic() - self._alive_at > self._heartbeat:
+    def beat_if_due(self, connection: Connection, now: float) -> None:
+        """Write a heartbeat, unless one was committed within the last interval."""
+        if time.monotonic() - self._last_commit > self._heartbeat:
             self.beat(connection, now)
 
     def holds(self, connection: Connection, now: float, call: CallRecord) -> bool:
-        """Tell whether a live worker, this one or another, has the call."""
+        """Return whether a live worker, this one or another, holds the call."""
         if call.owner is None or call.worker is None:
             return False
         if call.worker == self.name:
             return (call.call_key, call.owner) in self.held
         last = connection.execute(_LAST_BEAT, {"worker_id": call.worker}).first()
-        # A heartbeat from the future was written before the clock was set back.
+        # The absolute difference: a heartbeat in the future means that the clock was set back.
         return last is not None and abs(now - last.beat_at) < last.lease
 
-    def stepped(self, hold: Hold, written: Future[Any]) -> None:
-        """Note a step after which its run does not have the call any more."""
-        if not written.cancelled() and written.exception() is None:
-            moved = written.result()
-            if moved is None or (isinstance(moved, CallRecord) and moved.owner is None):
-                self.held.discard(hold)
+    def on_step(self, held: HeldCall, future: Future[Any]) -> None:
+        """Forget a held call after a step that removed its owner."""
+        if not future.cancelled() and future.exception() is None:
+            result = future.result()
+            if result is None or (isinstance(result, CallRecord) and result.owner is None):
+                self.held.discard(held)
 
-    def released(self, hold: Hold, written: Future[None]) -> None:
-        """Note that a run gave a call back, and whether that is on record."""
-        self.held.discard(hold)
-        if written.cancelled() or written.exception() is not None:
-            self.unreleased.add(hold)
+    def on_released(self, held: HeldCall, future: Future[None]) -> None:
+        """Forget a released call; remember the release if it was not recorded."""
+        self.held.discard(held)
+        if future.cancelled() or future.exception() is not None:
+            self.unreleased.add(held)
         else:
-            self.unreleased.discard(hold)
+            self.unreleased.discard(held)
 
 
-def release(connection: Connection, now: float, call_key: str, owner: str) -> None:
-    """Let go of a call, if it is the owner's; its state stays."""
-    del now
+def release(connection: Connection, _now: float, call_key: str, owner: str) -> None:
+    """Remove the owner of a call, if it is this owner; the state stays."""
     connection.execute(_RELEASE, {"key": call_key, "run": owner, "owner": None, "worker": None})

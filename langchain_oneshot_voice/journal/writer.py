@@ -1,12 +1,12 @@
-"""One thread that writes a journal: what waits together is committed together.
+"""The writer thread of a journal: it commits queued operations in groups.
 
-A commit costs a disk a few milliseconds whatever it holds, so the thread takes everything that is
-queued, runs it inside one transaction, commits once, and only then answers. If an operation fails,
-all are undone and each is run again by itself; a commit that fails fails everyone in it. Between
-batches, and while nothing is queued, it does what has to be done from time to time.
+A commit takes a disk a few milliseconds, however much it contains. So the thread takes everything
+that is queued, runs it in one transaction, commits once, and then answers. If an operation fails,
+the transaction is rolled back and each operation runs again in its own transaction. If the commit
+fails, every operation in it fails. Between batches the thread runs periodic tasks.
 
-Promises: an event loop is never blocked; nothing is reported done before it is on disk; a dropped
-connection is opened again once, and nothing that was committed is done twice. It knows no tables.
+Promises: it never blocks an event loop; it reports nothing as done before it is on disk; if the
+connection drops, it reconnects once, and runs nothing again that was committed. It knows no tables.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from langchain_oneshot_voice.journal.store import Store, display
 
 T = TypeVar("T")
 Operation = Callable[[Connection, float], T]
-"""What to do inside a transaction, given the connection and the journal's clock."""
+"""A function that runs inside a transaction: it gets the connection and the journal's time."""
 
 _BATCH = 128
-"""Bounds how long the writers of other processes wait for their turn."""
+"""Maximum size of a batch. It limits how long the writers of other processes wait."""
 
 
-class Upkeep(Protocol):
-    """Something that is written from time to time, as long as there is a reason."""
+class PeriodicTask(Protocol):
+    """An operation that the thread runs from time to time."""
 
     def due_in(self) -> float | None:
-        """Return the seconds until it is due; `None` for no reason."""
+        """Return the seconds until the next run; `None` if none is needed."""
 
-    def keep(self, connection: Connection, now: float) -> Any:  # noqa: ANN401 - for `kept` alone
-        """Write it, as an operation."""
+    def run(self, connection: Connection, now: float) -> Any:  # noqa: ANN401 - only `on_done` reads it
+        """Run inside a writing transaction."""
 
-    def kept(self, written: Future[Any]) -> None:
-        """Note how that ended."""
+    def on_done(self, future: Future[Any]) -> None:
+        """Receive the result or the error of a run."""
 
 
 @dataclass(slots=True)
@@ -60,8 +60,8 @@ class _Outcome:
     error: Exception | None = None
 
 
-class _CommitUnanswered(Exception):  # noqa: N818 - not a fault yet: the database may know
-    """The connection dropped while committing."""
+class _CommitUnanswered(Exception):  # noqa: N818 - no error yet: the commit may have succeeded
+    """The connection dropped during the commit."""
 
     def __init__(self, transaction_id: str | None, outcomes: list[_Outcome]) -> None:
         super().__init__("the connection dropped while committing, twice")
@@ -69,16 +69,21 @@ class _CommitUnanswered(Exception):  # noqa: N818 - not a fault yet: the databas
         self.outcomes = outcomes
 
 
-class _BatchUndone(Exception):  # noqa: N818 - not a fault of the others
-    """One operation failed, and all of them were undone."""
+class _BatchUndone(Exception):  # noqa: N818 - no error: each operation runs again by itself
+    """One operation failed, so the transaction of the batch was rolled back."""
 
 
 class JournalWriter:
-    """The queue and its thread, which starts with the first operation."""
+    """The queue and its thread, which starts with the first operation.
 
-    def __init__(self, store: Store, *upkeeps: Upkeep) -> None:
+    Args:
+        store: the database.
+        tasks: what to run from time to time.
+    """
+
+    def __init__(self, store: Store, *tasks: PeriodicTask) -> None:
         self._store = store
-        self._upkeeps = upkeeps
+        self._tasks = tasks
         self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -88,7 +93,7 @@ class JournalWriter:
 
     @property
     def closed(self) -> bool:
-        """Whether it was told to stop."""
+        """True after `stop`."""
         return self._stopped is not None
 
     def submit(
@@ -98,12 +103,12 @@ class JournalWriter:
         writing: bool,
         then: Callable[[Future[T]], None] | None = None,
     ) -> Future[T]:
-        """Queue an operation. Cancelling the future before its turn comes leaves it undone.
+        """Queue an operation. If the future is cancelled before its turn, the operation never runs.
 
         Args:
-            operation: what to do.
+            operation: the operation.
             writing: whether it writes.
-            then: called when it has ended, by the thread that ran it.
+            then: called by the writer thread when the operation has ended.
 
         Raises:
             JournalUnavailableError: the journal was closed.
@@ -123,11 +128,11 @@ class JournalWriter:
         return item.future
 
     def stop(self) -> Future[None]:
-        """Finish what is queued, then close the connection; done when the future is."""
+        """Run what is queued, then close the connection and complete the future."""
         with self._lock:
             if self._stopped is None:
                 self._stopped = Future()
-                self._stopped.set_running_or_notify_cancel()  # whoever waits can't cancel it
+                self._stopped.set_running_or_notify_cancel()  # so that no waiter can cancel it
                 if self._thread is None:
                     self._stopped.set_result(None)
                 else:
@@ -135,7 +140,7 @@ class JournalWriter:
             return self._stopped
 
     def stop_at_exit(self) -> None:
-        """Stop, and wait a moment for the last commit; in a forked child, leave all alone."""
+        """Stop, and wait up to five seconds for the last commit; do nothing in a forked child."""
         if os.getpid() != self._process or threading.current_thread() is self._thread:
             return
         self.stop()
@@ -145,23 +150,23 @@ class JournalWriter:
     def _run(self) -> None:
         running = True
         while running:
-            batch, running = self._gather()
-            # A future that was cancelled while it waited is dropped here.
+            batch, running = self._next_batch()
+            # Drops the operations that were cancelled while they were queued.
             batch = [item for item in batch if item.future.set_running_or_notify_cancel()]
             if batch:
                 self._answer(batch)
-            for upkeep in self._upkeeps:
-                if upkeep.due_in() == 0:
-                    item = _Queued(upkeep.keep, writing=True)
-                    item.future.add_done_callback(upkeep.kept)
+            for task in self._tasks:
+                if task.due_in() == 0:
+                    item = _Queued(task.run, writing=True)
+                    item.future.add_done_callback(task.on_done)
                     self._answer([item])
         self._disconnect()
         if self._stopped is not None:
             self._stopped.set_result(None)
 
-    def _gather(self) -> tuple[list[_Queued], bool]:
-        """Wait for operations, until something else is due; whether there may be more."""
-        due = (upkeep.due_in() for upkeep in self._upkeeps)
+    def _next_batch(self) -> tuple[list[_Queued], bool]:
+        """Wait until an operation is queued or a task is due; return `False` after `stop`."""
+        due = (task.due_in() for task in self._tasks)
         seconds = min((wait for wait in due if wait is not None), default=None)
         batch: list[_Queued] = []
         try:
@@ -178,7 +183,7 @@ class JournalWriter:
     def _answer(self, batch: Sequence[_Queued]) -> None:
         try:
             outcomes = self._commit_together(batch)
-        except Exception as error:  # noqa: BLE001 - every waiter has to hear of it
+        except Exception as error:  # noqa: BLE001 - every waiter must receive it
             outcomes = [_Outcome(error=error)] * len(batch)
         for item, outcome in zip(batch, outcomes, strict=True):
             if outcome.error is not None:
@@ -197,7 +202,7 @@ class JournalWriter:
                     raise
                 return self._transaction(batch)
         except _BatchUndone:
-            return [self._alone(item) for item in batch]
+            return [self._commit_alone(item) for item in batch]
         except DBAPIError as error:
             failure = self._store.failed(error)
         except _CommitUnanswered as unanswered:
@@ -205,10 +210,10 @@ class JournalWriter:
             failure.maybe_recorded = True
         raise failure
 
-    def _alone(self, item: _Queued) -> _Outcome:
+    def _commit_alone(self, item: _Queued) -> _Outcome:
         try:
             return self._commit_together([item])[0]
-        except Exception as error:  # noqa: BLE001 - it is the waiter's
+        except Exception as error:  # noqa: BLE001 - the waiter receives it
             return _Outcome(error=error)
 
     def _transaction(
@@ -221,7 +226,7 @@ class JournalWriter:
             if after is not None and self._store.committed(connection, after.transaction_id):
                 connection.rollback()
                 return after.outcomes
-            outcomes = self._outcomes(batch, connection, started.now)
+            outcomes = self._run_batch(batch, connection, started.now)
             try:
                 connection.commit()
             except DBAPIError as error:
@@ -229,29 +234,29 @@ class JournalWriter:
                     raise _CommitUnanswered(started.transaction_id, outcomes) from error
                 raise
             if writing:
-                self._require_kept()
+                self._require_same_file()
         except BaseException:
-            self._recover()
+            self._roll_back()
             raise
         return outcomes
 
-    def _require_kept(self) -> None:
-        """Answer nobody whose commit went into a file that was taken away meanwhile."""
+    def _require_same_file(self) -> None:
+        """Raise if the commit went into a file that was removed or replaced meanwhile."""
         try:
             self._store.check(writing=False)
         except JournalUnavailableError as lost:
-            lost.maybe_recorded = True  # whoever took the file away may put it back
+            lost.maybe_recorded = True  # the file, with the commit, may be put back
             raise
 
-    def _outcomes(
+    def _run_batch(
         self, batch: Sequence[_Queued], connection: Connection, now: float
     ) -> list[_Outcome]:
-        """Carry out every operation, without a savepoint for each: few ever fail."""
+        """Run every operation, without a savepoint for each: failures are rare."""
         try:
             return [_Outcome(value=item.operation(connection, now)) for item in batch]
         except Exception as error:
-            gone = isinstance(error, DBAPIError) and error.connection_invalidated
-            if gone or len(batch) == 1:
+            dropped = isinstance(error, DBAPIError) and error.connection_invalidated
+            if dropped or len(batch) == 1:
                 raise
             raise _BatchUndone from error
 
@@ -260,8 +265,8 @@ class JournalWriter:
             self._connection = self._store.connect()
         return self._connection
 
-    def _recover(self) -> None:
-        """Leave the connection as if nothing had begun, or without one."""
+    def _roll_back(self) -> None:
+        """Roll the transaction back, or disconnect if that is not possible."""
         connection = self._connection
         if connection is None:
             return
@@ -271,7 +276,7 @@ class JournalWriter:
         try:
             connection.rollback()
         except DBAPIError:
-            # The failure that led here is on its way to the callers; this one adds nothing.
+            # The callers receive the first error; this second one tells them nothing new.
             self._disconnect()
 
     def _disconnect(self) -> None:

@@ -156,7 +156,7 @@ async def test_a_lost_file_is_logged_once(path: Path, caplog: pytest.LogCaptureF
     async with asyncio.timeout(20):
         tried = set[float]()
         while len(tried) < 5:
-            tried.add(journal._worker._tried_at)
+            tried.add(journal._worker._last_attempt)
             await asyncio.sleep(0.005)
     assert caplog.text.count("the heartbeat was not written") == 1
     await journal.aclose()

@@ -65,7 +65,7 @@ def do_not_wait_for_the_disk(connection: sqlite3.Connection, _record: object) ->
 
 async def keep(journal: CallJournal) -> None:
     """Write what a journal writes from time to time."""
-    await journal._write(journal._worker.keep)
+    await journal._write(journal._worker.run)
 
 
 class Call:

@@ -62,7 +62,7 @@ async def beats(journal: CallJournal) -> dict[str, float]:
 
 async def beat(journal: CallJournal) -> None:
     """Write the next heartbeat now."""
-    await journal._write(journal._worker.keep)
+    await journal._write(journal._worker.run)
 
 
 async def until(condition: Any) -> None:

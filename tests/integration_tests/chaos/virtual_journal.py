@@ -187,7 +187,7 @@ class _Writer(JournalWriter):
 
     def beat(self) -> None:
         if self._worker.held or self._worker.unreleased:
-            self._worker.kept(self._do(self._worker.keep, writing=True))
+            self._worker.on_done(self._do(self._worker.run, writing=True))
 
     def _do(self, operation: Any, *, writing: bool) -> Future[Any]:
         item = _Queued(operation, writing)
