@@ -1,11 +1,12 @@
-"""Who may be called, when, how often and for how much.
+"""The policy: who may be called, when, how often and for how much.
 
-    call_policy.py    CallPolicy: the limits, and what a price means under them
-    screening.py      every problem that a policy has with a request, found at once
-    numbers.py        reading a phone number, and refusing those that nobody should call
-    calling_hours.py  whether it is a decent hour where the phone rings
+    call_policy.py    CallPolicy: the limits, and the check of a quote
+    screening.py      finding every problem of a request in one pass
+    numbers.py        reading a phone number, and refusing numbers that must not be called
+    calling_hours.py  checking the local time of the person called
+    disclosure.py     stating that the caller is an AI
 
-`phonenumbers` is imported when the first call is screened.
+`phonenumbers` is slow to import, so it is imported when the first call is screened.
 """
 
 from langchain_oneshot_voice.policy.call_policy import CallPolicy, PolicyCheck

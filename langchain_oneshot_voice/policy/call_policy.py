@@ -1,13 +1,13 @@
 """CallPolicy: who may be called, when, how often, and for how much.
 
-Promises that every check which needs no price is made before one is asked for, that a refusal lists
-every problem at once in words that let a model mend its request, and that a check whose facts are
-missing (an unknown time zone, say) refuses. A policy is the application's: nothing that a model
-fills in can loosen it.
+Every check that needs no price runs before a quote is requested. A refusal lists every problem at
+once, so that a model can correct its request in one step. A check refuses if the facts that it
+needs are missing, such as an unknown time zone. The application sets the policy: no argument from a
+model can loosen it.
 
-The policy only judges. Counting calls and dollars is left to the journal, asking a human to
-`approval`, and running the application's own `check` to the life of the call. `phonenumbers` is
-imported when the first call is checked, not with the package.
+The policy only decides. The journal counts calls and dollars, `approval` asks people, and the life
+of the call runs the application's own `check`. `phonenumbers` is slow to import, so it is imported
+when the first call is checked.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from langchain_oneshot_voice.schemas import (
 Dollars = Annotated[Decimal, Field(gt=0, max_digits=12, decimal_places=6)]
 
 PolicyCheck = Callable[[VoiceCallInput, VoiceCallQuote], str | Awaitable[str | None] | None]
-"""An application's own check, sync or async: `None` to go on, else why the call is refused."""
+"""An application's own check, sync or async: returns `None` to allow the call, else the reason why
+the call is refused."""
 
 _MICRODOLLAR = Decimal("0.000001")
 _OFF = "off"
@@ -55,7 +56,7 @@ _Strings = list[str] | tuple[str, ...] | set[str] | frozenset[str]
 
 
 class PolicySettings(TypedDict, total=False):
-    """What `CallPolicy` takes, for type checkers: more than the types of its fields."""
+    """The arguments of `CallPolicy`, for type checkers: more types than those of its fields."""
 
     max_cost_per_call: _Amount | None
     max_cost_per_day: _Amount | None
@@ -75,11 +76,11 @@ class PolicySettings(TypedDict, total=False):
 
 
 class CallPolicy(BaseModel):
-    """Limits on calls. `None` turns a limit off; in a file, so does the word `"off"`.
+    """Limits on calls. `None` turns a limit off; in a file, use the word `"off"`.
 
-    Limits over a day hold for the 24 hours before the call, across every thread, process and
-    machine that shares the journal, for one wallet. Emergency, premium-rate and short numbers are
-    refused always.
+    A limit of a day counts the 24 hours before the call, for one wallet, across every thread,
+    process and machine that shares the journal. Emergency, premium-rate and short numbers are
+    always refused.
 
     Example:
         ```python
@@ -91,49 +92,51 @@ class CallPolicy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_cost_per_call: Dollars | None = Decimal(10)
-    """US dollars, with the fee for the number on a wallet's first call. A dearer quote is refused,
-    and nothing is signed."""
+    """US dollars, including the fee for the number on a wallet's first call. If a call could cost
+    more, it is refused and nothing is signed."""
     max_cost_per_day: Dollars | None = Decimal(50)
     """US dollars in any 24 hours."""
     max_calls_per_number_per_day: Annotated[int, Field(ge=1)] | None = 3
     """Calls to one number in any 24 hours."""
     duplicate_window: Annotated[timedelta, Field(ge=timedelta(0))] | None = timedelta(minutes=10)
-    """For how long the same objective to the same numbers is answered by the earlier call.
+    """How long an earlier call answers a request with the same objective and numbers.
 
-    Also seconds, or such as `"10m"` and `"1h30m"`.
+    A `timedelta`, a number of seconds, or a string such as `"10m"` or `"1h30m"`.
     """
     calling_hours: tuple[time, time] | None = (time(8), time(21))
-    """From when until when people may be called, by their own clocks, in every zone that a number
-    may be in. Also `"08:00-21:00"`. A start after the end reaches over midnight."""
+    """The hours in which people may be called, in local time: in every time zone where the number
+    may be. Also a string such as `"08:00-21:00"`. A start after the end includes midnight."""
     timezone: str | None = None
-    """The IANA time zone of everybody called, used instead of what their numbers tell."""
+    """The IANA time zone of everyone called, used instead of the zones of their numbers."""
     allowed_countries: frozenset[str] | None = None
     """ISO 3166 alpha-2; `None` allows all. A number that several countries share, such as
-    `+1 800`, counts as the largest one's."""
+    `+1 800`, counts as a number of the largest one."""
     allow: tuple[str, ...] = ()
-    """Numbers in E.164, or starts of numbers such as `+1415`: if any, only these may be called."""
+    """Numbers in E.164, or prefixes such as `+1415`. If there are any, only these may be called."""
     deny: tuple[str, ...] = ()
-    """Numbers, or starts of numbers, that may never be called, even when `allow` has them."""
+    """Numbers or prefixes that may never be called, even if `allow` contains them."""
     default_region: str | None = None
-    """The country whose numbers may be written without country code, ISO 3166 alpha-2."""
+    """The country of numbers without a country code, ISO 3166 alpha-2."""
     require_approval_above: Annotated[Decimal, Field(ge=0)] | None = None
-    """US dollars up to which a call needs no approval, where approval is asked for at all."""
+    """US dollars up to which a call needs no approval, if approval is turned on."""
     disclose_ai: bool = True
-    """Whether the caller is told to say at the start that it is an AI assistant."""
+    """Whether the caller is instructed to state at the start that it is an AI assistant."""
     caller_name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
-    """The name that the caller gives, whatever the model asks for."""
+    """The name that the caller uses; it replaces the name that the model asks for."""
     check: SkipJsonSchema[PolicyCheck | None] = Field(default=None, exclude=True, repr=False)
     """The application's own check of a request and its quote."""
     tenant: Annotated[str, Field(max_length=200)] = ""
-    """On whose account calls are counted and paid for, when one wallet serves several."""
+    """The tenant that calls and money are counted for, if several tenants share a wallet."""
 
-    if TYPE_CHECKING:  # more than the types of the fields, which is all that checkers see
+    if TYPE_CHECKING:  # type checkers would otherwise allow only the types of the fields
 
         def __init__(self, **settings: Unpack[PolicySettings]) -> None: ...
 
     @model_validator(mode="before")
     @classmethod
-    def _known_keys(cls, settings: Any) -> Any:  # noqa: ANN401 - whatever the user gave
+    def _reject_unknown(cls, settings: Any) -> Any:  # noqa: ANN401 - any user input
+        # Not `require_known`: pydantic turns a ValueError into a ValidationError, which `load`
+        # expects, but not a TypeError. And a policy file needs the list of all settings.
         if isinstance(settings, Mapping) and (unknown := set(settings) - set(cls.model_fields)):
             known = sorted(cls.model_fields)
             close = {n for u in unknown for n in difflib.get_close_matches(str(u), known, 1)}
@@ -143,23 +146,24 @@ class CallPolicy(BaseModel):
 
     @field_validator("duplicate_window", mode="before")
     @classmethod
-    def _written_duration(cls, window: Any) -> Any:  # noqa: ANN401 - whatever the user gave
-        written = _DURATION.fullmatch(window.replace(" ", "")) if isinstance(window, str) else None
-        if not written:
+    def _parse_duration(cls, window: Any) -> Any:  # noqa: ANN401 - any user input
+        found = _DURATION.fullmatch(window.replace(" ", "")) if isinstance(window, str) else None
+        if not found:
             return window
-        days, hours, minutes, seconds = (int(part or 0) for part in written.groups())
+        days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
         return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
     @field_validator("calling_hours", mode="before")
     @classmethod
-    def _written_hours(cls, hours: Any) -> Any:  # noqa: ANN401 - whatever the user gave
+    def _parse_hours(cls, hours: Any) -> Any:  # noqa: ANN401 - any user input
         if isinstance(hours, str):
             hours = re.split(r"\s*[-\u2013]\s*", hours.strip())
         if not isinstance(hours, list | tuple):
             return hours
         if any(not isinstance(hour, str | time) for hour in hours):
-            # Pydantic would take 8 for eight seconds past midnight.
+            # Pydantic would read 8 as eight seconds after midnight.
             raise ValueError(wording.setting_fault("hours_format"))
+        # Pydantic does not accept an hour with one digit, such as `8:00`.
         return [
             f"0{hour}" if isinstance(hour, str) and _CLOCK.fullmatch(hour) else hour
             for hour in hours
@@ -176,13 +180,14 @@ class CallPolicy(BaseModel):
         mode="before",
     )
     @classmethod
-    def _off(cls, limit: Any) -> Any:  # noqa: ANN401 - whatever the user gave
-        """TOML has no null. Defined after the validators that it must run before."""
+    def _off_to_none(cls, limit: Any) -> Any:  # noqa: ANN401 - any user input
+        """Convert `"off"` to `None`, because TOML has no null."""
+        # Pydantic runs the last defined validator first, and this one must run before those above.
         return None if isinstance(limit, str) and limit.strip().lower() == _OFF else limit
 
     @field_validator("calling_hours")
     @classmethod
-    def _real_hours(cls, hours: tuple[time, time] | None) -> tuple[time, time] | None:
+    def _check_hours(cls, hours: tuple[time, time] | None) -> tuple[time, time] | None:
         if hours and hours[0] == hours[1]:
             raise ValueError(wording.setting_fault("hours_equal"))
         if hours and any(hour.tzinfo for hour in hours):
@@ -191,7 +196,7 @@ class CallPolicy(BaseModel):
 
     @field_validator("timezone")
     @classmethod
-    def _known_zone(cls, name: str | None) -> str | None:
+    def _check_zone(cls, name: str | None) -> str | None:
         if name is not None:
             from langchain_oneshot_voice.policy.calling_hours import read_zone  # noqa: PLC0415 - lazy
 
@@ -200,17 +205,17 @@ class CallPolicy(BaseModel):
 
     @field_validator("allowed_countries")
     @classmethod
-    def _known_countries(cls, countries: frozenset[str] | None) -> frozenset[str] | None:
+    def _check_countries(cls, countries: frozenset[str] | None) -> frozenset[str] | None:
         return countries and frozenset(_read_region(country) for country in countries)
 
     @field_validator("default_region")
     @classmethod
-    def _known_region(cls, region: str | None) -> str | None:
+    def _check_region(cls, region: str | None) -> str | None:
         return region and _read_region(region)
 
     @field_validator("allow", "deny")
     @classmethod
-    def _prefixes(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+    def _read_prefixes(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
         if not entries:
             return entries
         from langchain_oneshot_voice.policy.numbers import read_prefix  # noqa: PLC0415 - lazy
@@ -225,8 +230,8 @@ class CallPolicy(BaseModel):
             source: a mapping, or the path of a `.toml` or `.json` file.
 
         Raises:
-            ConfigurationError: when the file can't be read, or a setting is unknown or wrong; the
-                message names all that is wrong.
+            ConfigurationError: the file can't be read, or a setting is unknown or wrong; the
+                message lists every fault.
         """
         file = None if isinstance(source, Mapping) else str(source)
         settings = source if isinstance(source, Mapping) else _read_file(Path(source))
@@ -246,25 +251,26 @@ class CallPolicy(BaseModel):
         now: datetime | None = None,
         timezone: str | None = None,
     ) -> VoiceCallInput:
-        """Make every check that needs no price, and put the request in the words that are sent.
+        """Run every check that needs no price, and return the request as it will be sent.
 
-        Reading what was read before changes nothing.
+        A request that was returned once is returned unchanged.
 
         Args:
-            request: what the model asked for.
-            now: when the call would be placed; an aware datetime.
-            timezone: where the people called are, IANA, as the application knows it of this call.
+            request: the request of the model.
+            now: the time of the call, an aware datetime; by default the current time.
+            timezone: the IANA time zone of the people called, if the application knows it for this
+                call.
 
         Returns:
             The request with its numbers in E.164, the application's caller name, and the
             disclosure at the end of its context.
 
         Raises:
-            CallRefusedError: with every problem, in words for a model in the message, and for
-                programs in `details`: `problems` (each a `code`, the masked `number` or `None`,
-                and a `message`) and `next_allowed` (ISO 8601 in UTC, or `None`). The `code` is
-                the problems' own when they share one, else `policy_refused`.
-            ConfigurationError: when `timezone` is not a time zone.
+            CallRefusedError: contains every problem. The message is for a model. `details` is for
+                programs: `problems` (each with a `code`, the masked `number` or `None`, and a
+                `message`) and `next_allowed` (ISO 8601 in UTC, or `None`). The `code` is the code
+                of the problems if they all have the same, else `policy_refused`.
+            ConfigurationError: `timezone` is not a time zone.
         """
         from langchain_oneshot_voice.policy.screening import screen  # noqa: PLC0415 - lazy
 
@@ -279,10 +285,10 @@ class CallPolicy(BaseModel):
         return request.model_copy(update=changes)
 
     def worst_case(self, request: VoiceCallInput, quote: VoiceCallQuote) -> Decimal:
-        """What the call can cost at the most, in US dollars: all the minutes that it may take.
+        """Return the highest possible cost of the call, in US dollars, at its maximum duration.
 
-        Never less than the quote. The price of a minute is the quote's own; where the quote does
-        not say, its total is all that is known.
+        Never less than the quoted total. The price of a minute comes from the quote. If the quote
+        does not contain it, the result is the quoted total.
         """
         per_minute = _per_minute(quote)
         if per_minute is None:
@@ -291,10 +297,11 @@ class CallPolicy(BaseModel):
         return max(quote.total, longest.quantize(_MICRODOLLAR, ROUND_UP))
 
     def check_quote(self, request: VoiceCallInput, quote: VoiceCallQuote) -> None:
-        """Refuse a call that could cost more than one call may.
+        """Refuse a call that could cost more than `max_cost_per_call`.
 
         Raises:
-            CallRefusedError: with code `cost_limit_exceeded`, and how long a call would fit.
+            CallRefusedError: with code `cost_limit_exceeded`; it says how long an affordable call
+                can be.
         """
         cap = self.max_cost_per_call
         worst = self.worst_case(request, quote)
@@ -306,22 +313,22 @@ class CallPolicy(BaseModel):
 
 
 def _read_file(path: Path) -> Mapping[str, Any]:
-    """The settings in a TOML or JSON file, with fractions as decimals."""
+    """Return the settings in a TOML or JSON file, with fractions as `Decimal`."""
     try:
         return _parse(path.read_text(encoding="utf-8"), path.suffix.lower())
-    except (OSError, ValueError) as error:  # what TOML, JSON and UTF-8 raise are ValueErrors
+    except (OSError, ValueError) as error:  # TOML, JSON and UTF-8 errors are ValueErrors
         why = str(error.strerror if isinstance(error, OSError) else error)
         raise wording.policy_file_unreadable(str(path), why) from None
 
 
-def _parse(written: str, suffix: str) -> Mapping[str, Any]:
+def _parse(text: str, suffix: str) -> Mapping[str, Any]:
     if suffix == ".toml":
-        import tomllib  # noqa: PLC0415 - few policies are in files
+        import tomllib  # noqa: PLC0415 - most policies are not in files
 
-        return tomllib.loads(written, parse_float=Decimal)
+        return tomllib.loads(text, parse_float=Decimal)
     if suffix != ".json":
         raise ValueError(wording.setting_fault("file_type"))
-    match json.loads(written, parse_float=Decimal, object_pairs_hook=_without_repeats):
+    match json.loads(text, parse_float=Decimal, object_pairs_hook=_without_repeats):
         case dict() as settings:
             return settings
         case _:
@@ -329,7 +336,7 @@ def _parse(written: str, suffix: str) -> Mapping[str, Any]:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """JSON lets the last of two settings win in silence; a limit must not be lost like that."""
+    """Refuse repeated settings: JSON would keep the last one silently and lose a limit."""
     settings = dict(pairs)
     if len(settings) < len(pairs):
         raise ValueError(wording.setting_fault("file_repeats"))
@@ -356,13 +363,13 @@ def _per_minute(quote: VoiceCallQuote) -> Decimal | None:
 
 
 def _fees(quote: VoiceCallQuote) -> Decimal:
-    """What the call costs however short it is: as itemized, or what the total has beyond it."""
+    """Return the part of the price that does not depend on the duration, in US dollars."""
     itemized = (quote.pipeline_fee or Decimal(0)) + (quote.phone_registration_fee or Decimal(0))
     return max(itemized, quote.total - (quote.call_cost or Decimal(0)))
 
 
 def _fitting_minutes(request: VoiceCallInput, quote: VoiceCallQuote, cap: Decimal) -> int | None:
-    """The longest call that costs no more than `cap`, if it is shorter than the one asked for."""
+    """Return the longest affordable duration, in minutes, if the requested one is longer."""
     per_minute = _per_minute(quote)
     if not per_minute or per_minute < 0:
         return None

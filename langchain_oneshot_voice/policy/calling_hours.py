@@ -1,12 +1,10 @@
-"""CallingHours: when a person may be called, by the clock on that person's wall.
+"""CallingHours: the hours in which a person may be called, in that person's local time.
 
-Promises that a moment counts as inside only when it is inside in every zone asked about, and that
-the next moment which does is found exactly, over changes of the clocks and in zones that are off by
-half an hour.
+A moment is inside only if it is inside in every given time zone. The next such moment is exact,
+across clock changes and in zones with a half-hour offset.
 
-Zones come from `zoneinfo`, which reads the system's database; where a system has none (Windows,
-some containers) the `tzdata` package provides it. Which zones a number may be in is left to
-`numbers`.
+Time zones come from `zoneinfo`, which reads the system's database. On systems without one (Windows,
+some containers) the `tzdata` package provides it. `numbers.py` finds the zones of a number.
 """
 
 from __future__ import annotations
@@ -21,16 +19,16 @@ from langchain_oneshot_voice import wording
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
 _HORIZON = timedelta(days=366)
-"""How far ahead to look: every change of the clocks comes round in a year."""
-_STRIDE = timedelta(days=7)
-"""No zone changes its clocks twice in a week."""
+"""How far ahead to look: a year contains every regular clock change."""
+_STEP = timedelta(days=7)
+"""The step between two comparisons: no zone changes its clocks twice in a week."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallingHours:
-    """Hours of the day, from `start` up to but not including `end`.
+    """Hours of the day, from `start` up to, but not including, `end`.
 
-    A start after the end reaches over midnight.
+    If `start` is after `end`, the hours include midnight.
     """
 
     start: time
@@ -40,25 +38,25 @@ class CallingHours:
         return f"{self.start:%H:%M} to {self.end:%H:%M}"
 
     def contain(self, wall: time) -> bool:
-        """Whether a clock that shows `wall` is inside."""
+        """Return whether the local time `wall` is inside."""
         if self.start < self.end:
             return self.start <= wall < self.end
         return wall >= self.start or wall < self.end
 
     def outside(self, zones: Iterable[ZoneInfo], moment: datetime) -> list[ZoneInfo]:
-        """The zones in which `moment`, an aware datetime, is outside."""
+        """Return the zones in which `moment`, an aware datetime, is outside the hours."""
         return [zone for zone in zones if not self.contain(moment.astimezone(zone).time())]
 
     def next_opening(self, zones: Sequence[ZoneInfo], after: datetime) -> datetime | None:
-        """The first moment, not before `after`, that is inside in every zone.
+        """Return the first moment, not before `after`, that is inside in every zone.
 
-        Between two changes of the clocks every zone keeps its distance from UTC, so that all of
-        them come to `start` once in 24 hours, and one of those moments is the first inside, or
-        none is.
+        Between two clock changes the UTC offset of every zone is constant, so each zone reaches
+        `start` once in 24 hours. If any moment is inside in every zone, the first one is either the
+        beginning of the period or one of these starts.
 
         Returns:
-            A datetime in UTC; `after` itself when that is inside. `None` when within a year the
-            hours of the zones have no moment in common.
+            A datetime in UTC; `after` itself if it is inside. `None` if the hours of the zones have
+            no common moment within a year.
         """
         begin = after.astimezone(UTC)
         horizon = begin + _HORIZON
@@ -79,10 +77,10 @@ class CallingHours:
 
 
 def read_zone(name: str) -> ZoneInfo:
-    """The zone of an IANA name.
+    """Return the time zone with this IANA name.
 
     Raises:
-        ValueError: when this machine knows no such zone.
+        ValueError: this machine has no such zone.
     """
     try:
         return ZoneInfo(name)
@@ -91,16 +89,16 @@ def read_zone(name: str) -> ZoneInfo:
 
 
 def _offsets(zones: Sequence[ZoneInfo], moment: datetime) -> list[timedelta]:
-    """How far the clocks of each zone are from UTC at a moment."""
+    """Return the UTC offset of each zone at a moment."""
     return [moment.astimezone(zone).utcoffset() or timedelta(0) for zone in zones]
 
 
 def _next_clock_change(zones: Sequence[ZoneInfo], begin: datetime, horizon: datetime) -> datetime:
-    """The first moment after `begin` at which a zone's clocks change, or the horizon."""
+    """Return the first moment after `begin` when a zone changes its clocks, or the horizon."""
     offsets = _offsets(zones, begin)
     unchanged = begin
     while unchanged < horizon:
-        ahead = unchanged + _STRIDE
+        ahead = unchanged + _STEP
         changed = [
             zone
             for zone, offset in zip(zones, offsets, strict=True)
@@ -113,7 +111,8 @@ def _next_clock_change(zones: Sequence[ZoneInfo], begin: datetime, horizon: date
 
 
 def _clock_change(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
-    """The second at which the zone's clocks change: after `before`, not after `after`."""
+    """Return the second when the zone changes its clocks: after `before`, at the latest `after`."""
+    # A binary search over seconds: at `low` the offset is the old one, at `high` it is not.
     offset = _offsets([zone], before)
     whole = before.replace(microsecond=0)
     low, high = 0, (after - whole) // _SECOND + 1

@@ -1,4 +1,4 @@
-"""Saying that the caller is an AI."""
+"""The disclosure that the caller is an AI."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from langchain_oneshot_voice import wording
 
 
 def disclosing(context: str | None) -> str:
-    """The context with the disclosure as its last line."""
-    given = (context or "").removesuffix(wording.DISCLOSURE).rstrip()
-    return f"{given}\n\n{wording.DISCLOSURE}" if given else wording.DISCLOSURE
+    """Return the context with the disclosure as its last line; a second call changes nothing."""
+    text = (context or "").removesuffix(wording.DISCLOSURE).rstrip()
+    return f"{text}\n\n{wording.DISCLOSURE}" if text else wording.DISCLOSURE

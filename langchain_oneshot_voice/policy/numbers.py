@@ -1,16 +1,16 @@
-"""PhoneNumber: what is known of a number before anybody calls it.
+"""Reading a phone number, and refusing numbers that must not be called.
 
-Promises that what `read_number` returns is a valid number of a country, in E.164, of a kind that an
-agent may call; and that emergency, premium-rate, shared-cost and short numbers never come through,
-however they are spelled. What is valid follows `phonenumbers`, so it moves with its releases.
+`read_number` returns a valid number of a country, in E.164, of a kind that an agent may call. It
+refuses emergency, premium-rate, shared-cost and short numbers in every spelling. `phonenumbers`
+decides which numbers are valid, so the result can change with its releases.
 
-Of the other kinds: toll-free, internet and universal-access numbers (one number for a company, at
-about the price of an ordinary call) may be called. Pagers and mailboxes may not, for nobody speaks
-there. Personal numbers (`+44 70`, `+1 500`) and those of no country (satellites, `+979`) may not
-either: where they ring, in which time zone and at what price, can't be told from the number.
+Other kinds: toll-free, VoIP and universal-access numbers (one number of a company, at about the
+price of an ordinary call) may be called. Pagers and mailboxes may not: nobody speaks there.
+Personal numbers (`+44 70`, `+1 500`) and numbers without a country (satellites, `+979`) may not
+either: such a number does not show where it rings, in which time zone, and at what price.
 
-Importing this module imports `phonenumbers`; the policy does so only when a call is checked. Who
-may be called, and when, is left to the policy.
+Importing this module imports `phonenumbers`, which is slow, so the policy imports it when a call is
+checked. The policy decides who may be called, and when.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from langchain_oneshot_voice.schemas import SPELLING, mask_number
 NumberKind = Literal[
     "fixed_line", "mobile", "fixed_line_or_mobile", "toll_free", "voip", "universal_access"
 ]
-"""The kinds of number that may be called."""
+"""The kinds of numbers that may be called."""
 
 NumberRefusal = Literal[
     "invalid_number",
@@ -41,15 +41,15 @@ NumberRefusal = Literal[
 ]
 """Why a number can't be called.
 
-- `invalid_number`: it is no number of any country, or of the country it claims.
+- `invalid_number`: it is not a number of any country, or not of the country of its code.
 - `emergency_number`: police, fire or ambulance, of any country.
-- `premium_rate_number`: it charges who calls it, in full or in part.
-- `short_number`: a service number that only works inside one country.
-- `unsupported_number`: a real number where no one person can be reached at a known price.
+- `premium_rate_number`: the caller pays an extra charge, in full or in part.
+- `short_number`: a service number that works inside one country only.
+- `unsupported_number`: a real number that does not reach a person at a known price.
 """
 
 REGIONS: frozenset[str] = frozenset(phonenumbers.SUPPORTED_REGIONS)
-"""Every country and territory that has numbers, in ISO 3166 alpha-2."""
+"""Every country and territory with phone numbers, ISO 3166 alpha-2."""
 
 _KINDS: dict[int, NumberKind] = {
     PhoneNumberType.FIXED_LINE: "fixed_line",
@@ -69,27 +69,27 @@ _REFUSED_KINDS: dict[int, tuple[NumberRefusal, wording.NumberFault]] = {
 }
 
 _NO_COUNTRY = "001"
-"""The region that `phonenumbers` gives to satellite and international service numbers."""
+"""The region of satellite and international service numbers in `phonenumbers`."""
 
 _NORTH_AMERICA = 1
 _LONGEST_EMERGENCY = 6
 _LONGEST_SHORT = 8
 _LONGEST_DIALLED = 20
 _DIALLED = re.compile(r"\+?[0-9]+")
-_CHARGED = re.compile(r"[0-9]{3}(?:976[0-9]{4}|5551212)")
-"""North American numbers that look like any other and charge who calls: pay-per-call exchanges and
-directory assistance, in every area."""
+_PAY_PER_CALL = re.compile(r"[0-9]{3}(?:976[0-9]{4}|5551212)")
+"""North American numbers that charge the caller but look ordinary: pay-per-call exchanges and
+directory assistance, in every area code."""
 
 _PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
 
 
 class NumberRefusedError(ValueError):
-    """A number that can't be called, whatever the policy.
+    """A number that can't be called under any policy.
 
     Attributes:
-        code: the kind of reason.
+        code: the kind of the reason.
         number: the number, masked.
-        why: the rest of a sentence that starts with the number.
+        why: the reason, as the rest of a sentence that starts with the number.
     """
 
     def __init__(self, code: NumberRefusal, number: str, why: str) -> None:
@@ -104,12 +104,12 @@ class PhoneNumber:
     """A valid number, of a kind that may be called.
 
     Attributes:
-        e164: the one spelling that all spellings of the number come to.
-        region: its country or territory, ISO 3166 alpha-2. Numbers that several countries of one
-            calling code share, such as `+1 800`, count as the largest one's.
-        kind: what it is.
-        time_zones: every IANA time zone that it may ring in; empty when not known. It is where the
-            number was given out: a phone can travel.
+        e164: the number in E.164: the same for every spelling.
+        region: its country or territory, ISO 3166 alpha-2. A number that several countries share,
+            such as `+1 800`, counts as a number of the largest one.
+        kind: the kind of the number.
+        time_zones: every IANA time zone where it may ring; empty if unknown. They are the zones
+            where the number was assigned: a phone can travel.
     """
 
     e164: str = field(repr=False)
@@ -118,17 +118,17 @@ class PhoneNumber:
     time_zones: tuple[str, ...]
 
 
-@lru_cache(maxsize=1024)  # a call's numbers are read again after its price, and after an answer
+@lru_cache(maxsize=1024)  # a call reads its numbers again after its quote and after an answer
 def read_number(spelled: str, *, default_region: str | None = None) -> PhoneNumber:
-    """Read a number as people write it, and require one that may be called.
+    """Read a number as people write it, and check that it may be called.
 
     Args:
-        spelled: in E.164, or as dialled inside `default_region`; with spaces, dots, dashes,
-            slashes and brackets, or without. Letters and extensions are refused.
-        default_region: the country that numbers without a `+` belong to, ISO 3166 alpha-2.
+        spelled: the number in E.164, or as dialled inside `default_region`. Spaces, dots, dashes,
+            slashes and brackets are ignored. Letters and extensions are refused.
+        default_region: the country of numbers without a `+`, ISO 3166 alpha-2.
 
     Raises:
-        NumberRefusedError: when it can't be called.
+        NumberRefusedError: it can't be called.
     """
     dialled = SPELLING.sub("", spelled)
     if not _DIALLED.fullmatch(dialled) or len(dialled) > _LONGEST_DIALLED:
@@ -142,7 +142,9 @@ def read_number(spelled: str, *, default_region: str | None = None) -> PhoneNumb
     if kind in _REFUSED_KINDS:
         code, fault = _REFUSED_KINDS[kind]
         raise NumberRefusedError(code, e164, wording.number_fault(fault))
-    if number.country_code == _NORTH_AMERICA and _CHARGED.fullmatch(str(number.national_number)):
+    if number.country_code == _NORTH_AMERICA and _PAY_PER_CALL.fullmatch(
+        str(number.national_number)
+    ):
         raise NumberRefusedError("premium_rate_number", e164, wording.number_fault("premium_rate"))
     region = phonenumbers.region_code_for_number(number)
     if region is None or region == _NO_COUNTRY or kind not in _KINDS:
@@ -151,13 +153,13 @@ def read_number(spelled: str, *, default_region: str | None = None) -> PhoneNumb
 
 
 def read_prefix(spelled: str) -> str:
-    """Read an entry of a list of numbers: a whole number, or how numbers start, such as `+1415`.
+    """Read a whole number or a prefix such as `+1415`.
 
     Returns:
         `+` and digits, to compare with the start of a number in E.164.
 
     Raises:
-        ValueError: when it could not be the start of a number in E.164.
+        ValueError: no number in E.164 can start like this.
     """
     prefix = SPELLING.sub("", spelled)
     if not _PREFIX.fullmatch(prefix) or "(0)" in spelled:
@@ -167,10 +169,10 @@ def read_prefix(spelled: str) -> str:
 
 
 def _parsed(dialled: str, region: str | None) -> phonenumbers.PhoneNumber | None:
-    """The number in its one spelling, or `None` when nothing can be made of it."""
+    """Return the number as read back from its E.164 form; `None` if it can't be parsed."""
     try:
         number = phonenumbers.parse(dialled, region)
-        return phonenumbers.parse(_e164(number))  # what is judged is what will be dialled
+        return phonenumbers.parse(_e164(number))  # check the number that will be dialled
     except NumberParseException:
         return None
 
@@ -182,16 +184,16 @@ def _e164(number: phonenumbers.PhoneNumber) -> str:
 def _refuse_emergency(
     dialled: str, number: phonenumbers.PhoneNumber | None, default_region: str | None
 ) -> None:
-    """Refuse what is an emergency number somewhere, or reaches one.
+    """Refuse a number that is an emergency number somewhere, or that connects to one.
 
-    Some exchanges connect as soon as they have heard `911`, whatever follows; but many valid
-    numbers start like that behind their country code (`+49 911` is Nuremberg, `+91 11 2` Delhi),
-    so what a number starts with counts only against numbers that are not valid.
+    Some exchanges connect as soon as they receive `911`, and ignore the digits after it. But many
+    valid numbers start like that after their country code (`+49 911` is Nuremberg, `+91 11 2` is
+    Delhi), so the start of a number is checked only if the number is not valid.
     """
     valid = number is not None and phonenumbers.is_valid_number(number)
     for rest, regions in _ways_to_dial(dialled, number, default_region):
         if _is_emergency(rest, regions) or (
-            not valid and (_starts_an_emergency(rest, regions) or _is_emergency(rest, REGIONS))
+            not valid and (_connects_to_emergency(rest, regions) or _is_emergency(rest, REGIONS))
         ):
             raise NumberRefusedError("emergency_number", dialled, wording.number_fault("emergency"))
 
@@ -199,9 +201,9 @@ def _refuse_emergency(
 def _ways_to_dial(
     dialled: str, number: phonenumbers.PhoneNumber | None, default_region: str | None
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """What the digits are once a country code or a trunk zero is taken off, and in which countries.
+    """Return the digits without country code and trunk zero, and the countries of that code.
 
-    The code is taken off by hand as well: `phonenumbers` reads nothing in what is too short.
+    The country code is also removed without `phonenumbers`, which can't parse very short numbers.
     """
     digits = dialled.removeprefix("+")
     bare: tuple[str, ...] = (default_region,) if default_region else ()
@@ -222,12 +224,13 @@ def _regions_of(code: int) -> tuple[str, ...]:
     return tuple(phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(code, ()))
 
 
-def _starts_an_emergency(rest: str, regions: tuple[str, ...]) -> bool:
+def _connects_to_emergency(rest: str, regions: tuple[str, ...]) -> bool:
     return any(shortnumberinfo.connects_to_emergency_number(rest, region) for region in regions)
 
 
 def _is_emergency(rest: str, regions: Iterable[str]) -> bool:
-    """Whether an emergency number of these countries is just this. Most numbers are too long."""
+    """Return whether this is exactly an emergency number of one of these countries."""
+    # The length is checked first because it is fast, and most numbers are too long.
     return len(rest) <= _LONGEST_EMERGENCY and any(
         shortnumberinfo.is_emergency_number(rest, region) for region in regions
     )
@@ -236,7 +239,7 @@ def _is_emergency(rest: str, regions: Iterable[str]) -> bool:
 def _not_valid(
     dialled: str, number: phonenumbers.PhoneNumber | None, default_region: str | None
 ) -> NumberRefusedError:
-    """Say what is wrong with a number that can't be dialled."""
+    """Return the error for a number that can't be dialled."""
     for rest, regions in _ways_to_dial(dialled, number, default_region):
         if any(_is_short(rest, region) for region in regions):
             return NumberRefusedError("short_number", dialled, wording.number_fault("short"))
@@ -262,10 +265,10 @@ def _is_short(rest: str, region: str) -> bool:
 
 
 def _time_zones(number: phonenumbers.PhoneNumber, kind: int) -> tuple[str, ...]:
-    """Every zone the number may be in.
+    """Return every time zone where the number may be.
 
-    In North America a mobile number has an area code like any other, and so the zones of that;
-    elsewhere it can be anywhere in its country.
+    A mobile number in North America has an area code, so it has the zones of that area. In other
+    countries a mobile number has all zones of the country.
     """
     by_area = number.country_code == _NORTH_AMERICA and kind == PhoneNumberType.MOBILE
     zones = (

@@ -1,7 +1,7 @@
-"""Screening: every problem that a policy has with a request, found at once.
+"""Screening: finds every problem of a request under a policy, in one pass.
 
-Promises that nothing is returned unless every number passed every check, and that no message holds
-a whole number. It imports `phonenumbers`, and is itself imported when the first call is checked.
+It returns only if every number passes every check. No message contains a whole number. It imports
+`phonenumbers`, which is slow, so it is imported itself when the first call is checked.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ from langchain_oneshot_voice.policy.numbers import NumberRefusedError, PhoneNumb
 from langchain_oneshot_voice.schemas import MAX_NUMBERS, VoiceCallInput, mask_number
 
 _LONGEST_CONTEXT = 10_000
-"""Characters that the service takes; what is beyond would be lost, the disclosure first."""
+"""Maximum length of the context at the service, in characters.
+
+The service cuts a longer context off, and the disclosure is at its end.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a request.
+    """One problem of a request.
 
     Attributes:
-        code: a stable word for programs.
-        number: the number it is about, masked; `None` when it is about the whole request.
-        message: what to change, in words for a model.
+        code: a stable code for programs.
+        number: the number with the problem, masked; `None` if the whole request has it.
+        message: what to change, written for a model.
     """
 
     code: str
@@ -40,31 +43,31 @@ class Problem:
 
 
 class Rules(Protocol):
-    """What a request is checked against; the attributes are those of `CallPolicy`."""
+    """The settings that a request is checked against; `CallPolicy` has them."""
 
     @property
     def default_region(self) -> str | None:
-        """The country of numbers without a `+`."""
+        """The country of numbers without a `+`, ISO 3166 alpha-2."""
 
     @property
     def calling_hours(self) -> tuple[time, time] | None:
-        """When people may be called, by their own clocks."""
+        """When people may be called, in their local time."""
 
     @property
     def allowed_countries(self) -> frozenset[str] | None:
-        """Where they may be."""
+        """The countries that may be called; `None` allows all."""
 
     @property
     def allow(self) -> tuple[str, ...]:
-        """Numbers and beginnings of numbers: no other is called, if there is one."""
+        """Numbers and prefixes; if there are any, no other number may be called."""
 
     @property
     def deny(self) -> tuple[str, ...]:
-        """Numbers and beginnings of numbers that are never called."""
+        """Numbers and prefixes that may never be called."""
 
     @property
     def disclose_ai(self) -> bool:
-        """Whether the caller says that it is an AI."""
+        """Whether the caller states that it is an AI."""
 
 
 def screen(
@@ -73,42 +76,42 @@ def screen(
     """Check the request against the rules.
 
     Args:
-        rules: the limits; a `CallPolicy` is one.
-        request: what was asked for.
-        now: when the call would be placed; aware.
-        time_zone: where everybody called is, when the application says; IANA.
+        rules: the settings of the policy.
+        request: the request.
+        now: the time of the call, an aware datetime.
+        time_zone: the IANA time zone of everyone called, if the application knows it.
 
     Returns:
         The numbers in E.164.
 
     Raises:
-        CallRefusedError: with every problem; see `CallPolicy.read_request`.
-        ConfigurationError: when `time_zone` is not a time zone.
-        ValueError: when `now` is naive.
+        CallRefusedError: contains every problem; see `CallPolicy.read_request`.
+        ConfigurationError: `time_zone` is not a time zone.
+        ValueError: `now` is naive.
     """
     if now.tzinfo is None:
         raise ValueError("now has no time zone: give an aware datetime")
-    known, problems = _read(request.numbers, rules.default_region)
-    problems += _about_the_whole(rules, request, known)
+    known, problems = _read_numbers(request.numbers, rules.default_region)
+    problems += _problems_of_request(rules, request, known)
     for name, number in known.items():
-        problems += _about_whom(rules, name, number)
+        problems += _problems_of_number(rules, name, number)
     next_allowed = None
     if rules.calling_hours is not None:
         hours = CallingHours(*rules.calling_hours)
-        here = _application_zone(time_zone) if time_zone else None
-        late, next_allowed = _about_when(hours, known, now, here)
-        problems += late
+        zone = _application_zone(time_zone) if time_zone else None
+        wrong_time, next_allowed = _problems_of_time(hours, known, now, zone)
+        problems += wrong_time
     if problems:
         raise _refusal(problems, next_allowed)
     return tuple(number.e164 for number in known.values())
 
 
-def _read(
+def _read_numbers(
     spelled: Sequence[str], default_region: str | None
 ) -> tuple[dict[str, PhoneNumber], list[Problem]]:
-    """The numbers that can be called, by what a message calls them, and what is wrong with others.
+    """Return the valid numbers, by their name in a message, and the problems of the others.
 
-    Masked numbers can look alike, so where there are several each is told by its place.
+    Two masked numbers can look the same, so the name contains the position if there are several.
     """
     known: dict[str, PhoneNumber] = {}
     problems: list[Problem] = []
@@ -124,7 +127,7 @@ def _read(
     return known, problems
 
 
-def _about_the_whole(
+def _problems_of_request(
     rules: Rules, request: VoiceCallInput, known: Mapping[str, PhoneNumber]
 ) -> Iterator[Problem]:
     if not 1 <= len(request.numbers) <= MAX_NUMBERS:
@@ -142,7 +145,7 @@ def _about_the_whole(
         yield Problem("context_too_long", None, wording.context_too_long(excess))
 
 
-def _about_whom(rules: Rules, name: str, number: PhoneNumber) -> Iterator[Problem]:
+def _problems_of_number(rules: Rules, name: str, number: PhoneNumber) -> Iterator[Problem]:
     masked = mask_number(number.e164)
     denied = number.e164.startswith(rules.deny) if rules.deny else False
     if denied or (rules.allow and not number.e164.startswith(rules.allow)):
@@ -153,25 +156,26 @@ def _about_whom(rules: Rules, name: str, number: PhoneNumber) -> Iterator[Proble
         yield Problem("country_not_allowed", masked, message)
 
 
-def _about_when(
-    hours: CallingHours, known: Mapping[str, PhoneNumber], now: datetime, here: ZoneInfo | None
+def _problems_of_time(
+    hours: CallingHours, known: Mapping[str, PhoneNumber], now: datetime, zone: ZoneInfo | None
 ) -> tuple[list[Problem], datetime | None]:
-    """What is wrong with calling now, and when all of the numbers can next be called at once."""
+    """Return the problems of calling now, and the next time when every number can be called."""
     problems: list[Problem] = []
     zones_of: dict[str, list[ZoneInfo]] = {}
     for name, number in known.items():
         try:
-            zones_of[name] = _zones(number, here)
+            zones_of[name] = _zones(number, zone)
         except ValueError as unknown:
             masked = mask_number(number.e164)
             message = wording.time_zone_unknown(name, str(unknown))
             problems.append(Problem("unknown_time_zone", masked, message))
-    late = {name: hours.outside(zones, now) for name, zones in zones_of.items()}
-    if problems or not any(late.values()):
+    outside_of = {name: hours.outside(zones, now) for name, zones in zones_of.items()}
+    # With an unknown zone, no time is certain to be allowed.
+    if problems or not any(outside_of.values()):
         possible = None
     else:
         possible = hours.next_opening([z for zones in zones_of.values() for z in zones], now)
-    for name, outside in late.items():
+    for name, outside in outside_of.items():
         if outside:
             when = (
                 wording.never_possible(together=len(known) > 1)
@@ -191,9 +195,9 @@ def _application_zone(name: str) -> ZoneInfo:
         raise wording.call_time_zone_unusable(str(unknown)) from None
 
 
-def _zones(number: PhoneNumber, here: ZoneInfo | None) -> list[ZoneInfo]:
-    if here is not None:
-        return [here]
+def _zones(number: PhoneNumber, zone: ZoneInfo | None) -> list[ZoneInfo]:
+    if zone is not None:
+        return [zone]
     if not number.time_zones:
         raise ValueError(wording.no_time_zone())
     return [read_zone(name) for name in number.time_zones]
