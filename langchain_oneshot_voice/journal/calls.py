@@ -106,11 +106,13 @@ def claim(  # noqa: PLR0913 - the arguments of `CallJournal.claim`
     if known is not None and known.state in ENDED:
         if _still_answers(known, now, answers_for, asked_at):
             return Claim("finished", known, now)
+        # The end is too old to answer: keep it under another key, and start a new call.
         _retire(connection, known)
         known = None
     if known is not None and known.owner != owner and worker.holds(connection, now, known):
         return Claim("held", known, now)
     if known is not None and known.state != "refused":
+        # The call passed the guards when it began, so it is continued where it stopped.
         return Claim("mine", _take_over(connection, now, worker, known, owner), now)
     if duplicate := guards.find_duplicate(connection, now, call, duplicate_window):
         return Claim("duplicate", duplicate, now)
@@ -160,6 +162,7 @@ def move(
     known = read(connection, now, call_key)
     if known is None or known.owner != owner:
         return None
+    # The service answered again for a call that it had accepted: its state and times stay.
     if to == "placed" == known.state and columns.get("request_id") == known.request_id:
         return _write(connection, known, columns)
     _require_legal(known, to)

@@ -196,10 +196,12 @@ class JournalWriter:
             try:
                 return self._transaction(batch)
             except _CommitUnanswered as unanswered:
+                # The next transaction first asks the database whether the lost commit succeeded.
                 return self._transaction(batch, after=unanswered)
             except DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
+                # The connection dropped before the commit, so nothing was stored: try once more.
                 return self._transaction(batch)
         except _BatchUndone:
             return [self._commit_alone(item) for item in batch]
