@@ -114,6 +114,7 @@ class VirtualJournal(CallJournal):
         self._store = self._database.store
         self._worker = Worker(self._heartbeat, self._lease)
         self._writer = self._quick = _Writer(self._database, self._worker)
+        self._finalizer = weakref.finalize(self, lambda: None)  # there is no thread to stop
 
     def _submit(
         self,

@@ -32,6 +32,7 @@ from langchain_oneshot_voice.oneshot.client import (
     PlacementUnansweredError,
 )
 from langchain_oneshot_voice.oneshot.environment import Environment
+from langchain_oneshot_voice.oneshot.rate_limit import RateLimit
 from langchain_oneshot_voice.oneshot.transport import WeatherError
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, WalletKey
 from langchain_oneshot_voice.progress import ProgressTeller
@@ -350,6 +351,7 @@ class Client:
     def __init__(self, process: Process) -> None:
         self.environment = Environment.at(BASE_URL)
         self.credential: WalletKey | AccessToken = process.world.setting.credential
+        self.rate_limit = RateLimit()
         self._world = process.world
         self._service = process.world.service
         self._process = process
