@@ -111,6 +111,9 @@ class Attack:
         calls: how many calls are placed, one after the other; the last one is judged.
         payments: how many payments may be presented at most; by default one for each call.
         max_wait: seconds to wait for an outcome.
+        unanswered: legs on which no answer may begin, so that nobody should wait for it long; by
+            default the leg of a deed.
+        unended: whether an answer has no end, so that nobody should wait for it long either.
         seconds: within which the call must end.
     """
 
@@ -131,21 +134,14 @@ class Attack:
     calls: int = 1
     payments: int = 0
     max_wait: float = 0.0
+    unanswered: tuple[Leg, ...] | None = None
+    unended: bool = False
     seconds: float = 20.0
 
     @property
     def harmless(self) -> bool:
         """Whether the service is honest, so that what goes wrong is the test's own fault."""
         return not self.change and not self.deed and self.down is None
-
-    @property
-    def unanswered(self) -> tuple[Leg, ...]:
-        """The legs on which it may leave the caller without an answer, or the end of one."""
-        if not self.deed:
-            return ()
-        # Until the next leg is due, everything that follows is attacked before it is read.
-        unread = self.at_accept and self.leg in {"paid", "receipts"}
-        return ("paid", "receipts") if unread else (self.leg,)
 
     def __str__(self) -> str:
         return f"{self.leg}-{self.name}"
@@ -168,6 +164,12 @@ class Attack:
             object.__setattr__(self, "unready", 2)
         if self.leg == "receipts":
             object.__setattr__(self, "loses_payment", True)
+        if self.unanswered is None:
+            # Until the next leg is due, everything that follows is attacked before it is read.
+            unread = self.at_accept and self.leg in {"paid", "receipts"}
+            silent = ("paid", "receipts") if unread else (self.leg,)
+            answers = self.unended or not self.deed
+            object.__setattr__(self, "unanswered", () if answers else silent)
 
 
 def ends(*words: End) -> frozenset[End]:

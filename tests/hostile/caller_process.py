@@ -81,14 +81,17 @@ _PATIENT = replace(
 )
 """A busy machine may be slow to answer, and is no attack."""
 
-_IMPATIENT: dict[str, dict[str, float]] = {
-    "quote": {"quote": 0.4, "answer_rest": 1.0},
-    "paid": {"payment": 0.4, "payment_rest": 1.0},
-    "poll": {"answer": 0.4, "answer_rest": 1.0},
-    "receipts": {"answer": 0.4, "answer_rest": 1.0},
+_UNANSWERED: dict[str, dict[str, float]] = {
+    "quote": {"quote": 0.4},
+    "paid": {"payment": 0.4},
+    "poll": {"answer": 0.6},
+    "receipts": {"answer": 0.6},
     "socket": {},
 }
-"""How long an answer is waited for on a leg where none comes, or none that ends."""
+"""How long an answer is waited for on a leg where none begins."""
+
+_UNENDED = {"answer_rest": 1.0, "payment_rest": 1.0}
+"""How long an end is waited for where answers have none."""
 
 _UNLIMITED = {
     "max_cost_per_day": None,
@@ -137,7 +140,8 @@ class Target:
         max_wait: seconds to wait for an outcome.
         policy: limits of the calls, beside those that never hold a test up.
         calls: how many there are.
-        unanswered: the legs on which no answer may come, or none that ends.
+        unanswered: the legs on which no answer may begin.
+        unended: whether an answer has no end.
     """
 
     base_url: str
@@ -145,6 +149,7 @@ class Target:
     policy: dict[str, Any] = field(default_factory=dict)
     calls: int = 1
     unanswered: tuple[str, ...] = ()
+    unended: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,9 @@ class Report:
 
 def make_tool(target: Target, key: str, journal: CallJournal) -> VoiceCallTool:
     """A tool whose errors come out as they are, with a caller that is fast."""
-    impatient = {name: s for leg in target.unanswered for name, s in _IMPATIENT[leg].items()}
+    impatient = dict(_UNENDED) if target.unended else {}
+    for leg in target.unanswered:
+        impatient |= _UNANSWERED[leg]
     return VoiceCallTool(
         private_key=key,
         base_url=target.base_url,

@@ -104,6 +104,7 @@ ENDLESS = [
         name="body-without-end",
         leg=leg,
         deed=deeds.endless_body(b" " * 2**16),
+        unanswered=(),
     )
     for leg in HTTP_LEGS
 ]

@@ -65,13 +65,21 @@ DRIPS = [
         deed=deed,
         times=1,
         receipts_tell=leg == "paid",
+        unended=name == "drip-of-body",
         ends=_END_OF_A_DRIP.get((leg, name), ends("completed")),
     )
     for leg in HTTP_LEGS
     for name, deed in {"drip-of-body": deeds.drip_body, "drip-of-header": deeds.drip_header}.items()
 ]
 ENDLESS_POLLS = [
-    Attack(name=f"endless-{name}", leg="poll", deed=deed, times=None, ends=ends("in_progress"))
+    Attack(
+        name=f"endless-{name}",
+        leg="poll",
+        deed=deed,
+        times=None,
+        unended=name == "drip-of-body",
+        ends=ends("in_progress"),
+    )
     for name, deed in {"drip-of-body": deeds.drip_body, "drip-of-header": deeds.drip_header}.items()
 ]
 ALL = [*HONEST, *FAULTS, *FOUND, *ENDLESS_POLLS, *DRIPS]

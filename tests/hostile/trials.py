@@ -83,7 +83,6 @@ class Trial:
             ),
             f"{report.busy:.1f} processor seconds": self._too_busy,
             "a call without an end": any(outcome.end == "hung" for outcome in report.outcomes),
-            "no time for an attack": self._missed,  # on a busy machine
             "a cookie that came back": self._cookies,  # one jar for all services of this machine
         }
         return ", ".join(harm for harm, seen in harms.items() if seen) or None
@@ -103,6 +102,12 @@ class Trial:
     @property
     def _missed(self) -> bool:
         return self.service.attacks == 0 and not self.attack.harmless
+
+    @property
+    def hurried(self) -> bool:
+        """Whether the time ran out before the attack, or before the end that it may have."""
+        early = self.outcome.end == "in_progress" and "in_progress" not in self.attack.ends
+        return early or self._missed
 
     @property
     def _cookies(self) -> bool:
@@ -173,17 +178,17 @@ class Trials:
         """Carry attacks out, many at once, with these variables set.
 
         When a round shows harm, each of its attacks is carried out again alone, to find whose it
-        was.
+        was. So is an attack that a busy machine left no time for.
         """
         for several in _rounds(attacks):
             for transport, trials in self._round(several, environment).items():
                 harm = next(filter(None, (trial.harm for trial in trials)), None)
-                if len(trials) == 1 or harm is None:
-                    yield from trials
-                    continue
-                log.warning("%d attacks over %s: %s", len(trials), transport, harm)
+                if harm is not None:
+                    log.warning("%d attacks over %s: %s", len(trials), transport, harm)
                 for trial in trials:
-                    if trial.overpaid:  # which no busy machine excuses
+                    # No busy machine excuses a second payment.
+                    clear = trial.overpaid or (harm is None and not trial.hurried)
+                    if len(trials) == 1 or clear:
                         yield trial
                     else:
                         yield from self._round({transport: [trial.attack]}, environment)[transport]
@@ -242,8 +247,14 @@ class Trials:
 
 def _target(service: HostileService) -> Target:
     attack = service.attack
-    policy, silent = dict(attack.policy), attack.unanswered
-    return Target(service.base_url, attack.max_wait, policy, attack.calls, silent)
+    return Target(
+        service.base_url,
+        attack.max_wait,
+        dict(attack.policy),
+        attack.calls,
+        attack.unanswered or (),
+        attack.unended,
+    )
 
 
 def _rounds(attacks: Shares) -> Iterator[Shares]:
