@@ -44,7 +44,7 @@ class Edit(_Answer):
 
 
 class Reject(_Answer):
-    """Do not make the call. The model is told not to try again."""
+    """Do not make the call. The model receives the instruction not to retry."""
 
     type: Literal["reject"] = "reject"
     message: str | None = None

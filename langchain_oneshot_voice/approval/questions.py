@@ -1,4 +1,4 @@
-"""What a person sees before a call is paid, and the id that binds an answer to the question."""
+"""The question that a person sees before a call is paid, and the id that binds an answer to it."""
 
 from __future__ import annotations
 

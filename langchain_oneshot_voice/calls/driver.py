@@ -51,10 +51,10 @@ from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
 
 log = logging.getLogger(__name__)
 
-_QUICK_LOOK = 5.0
+_NUMBER_CHECK_TIMEOUT = 5.0
 """Time limit for checking whether another, abandoned call to the number has ended, in seconds."""
 
-_LONGEST_WAIT_FOR_HOLDER = 1.0
+_LONGEST_OWNER_POLL = 1.0
 """Longest polling interval for a call that another worker owns, in seconds."""
 
 
@@ -201,7 +201,7 @@ class CallDriver:
                     return await self._replayed_answer(record, began_at)
                 case "held":
                     self._require_same_request(record, call)
-                    await self._wait_for_holder(record, next(pauses))
+                    await self._wait_for_owner(record, next(pauses))
                 case "duplicate":
                     earlier = await self._earlier_result(record)
                 case "number_busy":
@@ -403,11 +403,11 @@ class CallDriver:
             return _as_reused(result_of(made or record))
         return declined_result(record, getattr(decision, "message", None))
 
-    async def _wait_for_holder(self, record: CallRecord, pause: float) -> None:
+    async def _wait_for_owner(self, record: CallRecord, pause: float) -> None:
         """Sleep before the next poll of the owner's progress; raise an error if time is over."""
         if self._clock.monotonic() > self._deadline:
             raise wording.held_elsewhere(record.request_id)
-        await self._clock.sleep(min(pause, _LONGEST_WAIT_FOR_HOLDER))
+        await self._clock.sleep(min(pause, _LONGEST_OWNER_POLL))
 
     async def _earlier_result(self, earlier: CallRecord) -> VoiceCallResult | None:
         """Return the result of an earlier, equal call; `None` if nothing was or can be charged."""
@@ -421,14 +421,14 @@ class CallDriver:
                 return None
             if record.state in ENDED or (not left and record.state == "placed"):
                 return result_of(record)
-            await self._wait_for_holder(record, pause)
+            await self._wait_for_owner(record, pause)
         raise AssertionError  # pragma: no cover - pauses never end
 
     async def _frees_number(self, other: CallRecord) -> bool:
         """Return whether another call has freed its number. Finish it first if it has no owner."""
         if other.state == "placed":
             with suppress(VoiceCallError):  # the error belongs to the other call
-                await self._silent_driver(other.call_key, _QUICK_LOOK).finish()
+                await self._silent_driver(other.call_key, _NUMBER_CHECK_TIMEOUT).finish()
         record = await self._journal.read(other.call_key)
         return record is None or record.state in {"done", "refused"}
 

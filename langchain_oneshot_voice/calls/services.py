@@ -1,4 +1,4 @@
-"""What the modules in `calls/` use: the service, the journal, the policy, a clock, timing."""
+"""CallServices: the service, journal, policy, clock and timing that all modules here use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from langchain_oneshot_voice.timing import Timing
 
 
 class Clock(Protocol):
-    """The clock of a call. Tests pass their own."""
+    """The clock of a call. A test can pass its own."""
 
     def time(self) -> float:
         """Return the time in epoch seconds."""
