@@ -1,7 +1,7 @@
 """A LangChain tool that places real phone calls through the OneShot voice API.
 
-`VoiceCallTool` is all that most programs need. The names below are the public ones; each is
-imported when it is first asked for, so that nobody pays for a database or a server unused.
+Most programs need only `VoiceCallTool`. The names below are public. Each is imported on first use,
+so that a program does not import the database or the server if it does not use them.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ _MODULES = {
     "WalletKey": "oneshot.wallet",
     "calls_frame": "report",
 }
-"""Where each public name is defined; imported when it is first asked for."""
+"""The module of each public name; it is imported on first use."""
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - as the protocol has it
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - as PEP 562 defines it
     if name == "__version__":
         return import_module("importlib.metadata").version("langchain-oneshot-voice")
     if name not in _MODULES:

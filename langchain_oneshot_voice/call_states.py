@@ -1,4 +1,4 @@
-"""The states of a call on record, and what may follow each of them.
+"""The states of a call in the journal, and the transitions between them.
 
     claimed ─ quoted ─ asking ─ signed ─ placed ─ done
                          ├ declined
@@ -27,41 +27,41 @@ CallState = Literal[
     "refused",
     "unknown",
 ]
-"""How far a call is.
+"""The state of a call in the journal.
 
-- `claimed`: a worker has the call; it has no price yet.
+- `claimed`: a worker owns the call; there is no price yet.
 - `quoted`: the price is known.
-- `asking`: a person was asked.
-- `signed`: the exact signed bytes are stored and may be on their way.
-- `placed`: the service accepted the call and gave it a request id.
+- `asking`: a person was asked to approve the call.
+- `signed`: the exact signed bytes are stored and may have been sent.
+- `placed`: the service accepted the call and returned a request id.
 - `done`: the outcome is stored.
-- `declined`: a person said no.
-- `edited`: a person asked for another call instead; `edited_to` is its key.
+- `declined`: a person rejected the call.
+- `edited`: a person replaced the call by another one; `edited_to` is the other call's key.
 - `refused`: nothing was or can be charged. The same key may be claimed again.
-- `unknown`: the payment went unanswered; its money stays reserved.
+- `unknown`: the payment got no answer; its amount stays reserved.
 """
 
 Stage = Literal["quoted", "awaiting_approval", "paying", "placed", "in_progress", "completed"]
-"""Where a call is, as progress tells it.
+"""The stage of a call in progress events.
 
-- `quoted`: the price is known, nothing is paid.
-- `awaiting_approval`: a person is asked; nothing is paid before they say yes.
-- `paying`: the payment is signed and about to be sent.
-- `placed`: the service accepted the call; the phone is about to ring.
-- `in_progress`: it was placed, and has not ended.
-- `completed`: it has ended, well or not.
+- `quoted`: the price is known; nothing is paid.
+- `awaiting_approval`: a person was asked; nothing is paid before they approve.
+- `paying`: the payment is signed and is sent next.
+- `placed`: the service accepted the call; the phone will ring.
+- `in_progress`: the call was placed and has not ended.
+- `completed`: the call has ended, with success or failure.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class StateFacts:
-    """What a state on record is called elsewhere, and what may follow it.
+    """The transitions of a state, and its names in results and progress events.
 
     Attributes:
-        follows: the states that may come next.
-        status: the `call_status` of a result made from such a record, unless the service's own
-            job says more (`completed` or `failed`).
-        stage: the progress that is told when the state is reached; `None` if none is.
+        follows: the possible next states.
+        status: the `call_status` of a result that is made from a record in this state. The
+            service's job replaces it when the call has ended (`completed` or `failed`).
+        stage: the stage that is reported when the state is reached; `None` if none is.
     """
 
     follows: tuple[CallState, ...]
@@ -70,8 +70,9 @@ class StateFacts:
 
 
 STATES: Mapping[CallState, StateFacts] = {
-    # The service may place a call without a payment, so `placed` can follow before `signed`.
-    # A person's no, or an edit, can come late: about a price that is not asked about any more.
+    # The service may place a call without a payment, so `placed` can come without `signed`.
+    # A person may reject or edit late, when the call already has a new price, so `declined` and
+    # `edited` can follow every state before `signed`.
     "claimed": StateFacts(("quoted", "placed", "declined", "edited", "refused"), "quoted"),
     "quoted": StateFacts(
         ("quoted", "asking", "signed", "placed", "declined", "edited", "refused"),
@@ -91,18 +92,18 @@ STATES: Mapping[CallState, StateFacts] = {
     "refused": StateFacts(("claimed",), "failed"),
     "unknown": StateFacts(("placed", "refused", "unknown"), "unknown"),
 }
-"""The one table of how far a call is: on record, in a result and in progress events."""
+"""Each state of a call: its transitions, result status and progress stage."""
 
 FOLLOWS: Mapping[CallState, frozenset[CallState]] = {
     state: frozenset(facts.follows) for state, facts in STATES.items()
 }
-"""What may follow each state."""
+"""The possible next states of each state."""
 
 ENDED: frozenset[CallState] = frozenset({"done", "declined", "edited"})
-"""States that answer every later run of the same key."""
+"""Final states: later runs with the same key get the stored outcome."""
 
 UNSIGNED: frozenset[CallState] = frozenset({"claimed", "quoted", "asking", "refused"})
-"""States in which nothing is signed."""
+"""States without a signed payment."""
 
 UNSETTLED: frozenset[CallState] = frozenset({"signed", "placed", "unknown"})
-"""States in which money may move and the phone may ring."""
+"""States in which money may still move and the phone may still ring."""

@@ -1,8 +1,8 @@
-"""VoiceCaller: places calls for one credential, under one policy, recorded in one journal.
+"""VoiceCaller: places calls with one credential, one policy and one journal.
 
-What is common to an application's calls. The life of each call is in `calls/`; here it gets what
-it needs, on the engine's loop. What belongs to the caller's graph (hearing answers, pausing with a
-question) is done where the caller is.
+It holds what an application's calls have in common. The steps of a call are in `calls/` and run on
+the engine's loop. Steps that use the caller's graph (recording answers, pausing with a question)
+run in the caller's thread or on its loop.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from collections.abc import (
     Collection,
     Generator,
     Iterable,
-    Iterator,
     Sequence,
 )
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NoReturn
@@ -29,7 +28,8 @@ from pydantic import ValidationError
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.approval.pause import GraphPause, can_pause
-from langchain_oneshot_voice.caller_services import CallerServices
+from langchain_oneshot_voice.approval.questions import Pending
+from langchain_oneshot_voice.caller_services import CallerServices, translate_journal_errors
 from langchain_oneshot_voice.caller_side import (
     AsyncSide,
     Side,
@@ -38,9 +38,17 @@ from langchain_oneshot_voice.caller_side import (
     run_sync,
 )
 from langchain_oneshot_voice.calls.call_key import CallKey, list_name
-from langchain_oneshot_voice.calls.driver import CallDriver, Pending
-from langchain_oneshot_voice.calls.many import CallEnded, Flow, Many, Placing, R, StopWhen, hand_out
-from langchain_oneshot_voice.calls.services import Asker
+from langchain_oneshot_voice.calls.driver import CallDriver
+from langchain_oneshot_voice.calls.many import (
+    CallEnded,
+    CallPlacer,
+    Flow,
+    Many,
+    R,
+    StopWhen,
+    yield_results,
+)
+from langchain_oneshot_voice.calls.services import AskContext, duplicate_seconds
 from langchain_oneshot_voice.calls.withdrawal import Withdrawal
 from langchain_oneshot_voice.do_not_call import read_listed, record_opt_out, suppress_opt_outs
 from langchain_oneshot_voice.engine import ENGINE
@@ -54,7 +62,7 @@ from langchain_oneshot_voice.journal import (
 )
 from langchain_oneshot_voice.oneshot.wallet import Credential
 from langchain_oneshot_voice.policy import CallPolicy
-from langchain_oneshot_voice.progress import ProgressTeller
+from langchain_oneshot_voice.progress import ProgressReporter
 from langchain_oneshot_voice.schemas import (
     DEFAULT_DURATION_MINUTES,
     VoiceCallInput,
@@ -63,19 +71,19 @@ from langchain_oneshot_voice.schemas import (
 
 log = logging.getLogger(__name__)
 
-_SETTLING = 120.0
-"""Seconds that an outcome may take to be told after the call's longest duration."""
+_OUTCOME_DELAY = 120.0
+"""Time for the outcome to arrive after the call's maximum duration, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Intent:
-    """One intended call: what is asked for, which call it is, and where it is asked from."""
+    """One requested call: the request, its key, who pays, and where a person is asked."""
 
     request: VoiceCallInput
     key: CallKey
     credential: Credential
     policy: CallPolicy
-    asker: Asker
+    ask_context: AskContext
     task: GraphTask | None
     config: RunnableConfig
     withdrawal: Withdrawal = field(default_factory=Withdrawal)
@@ -83,11 +91,11 @@ class _Intent:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class VoiceCaller(CallerServices):
-    """Places calls, each exactly once. Frozen: `dataclasses.replace` makes one with other settings.
+    """Places calls, each exactly once. Frozen: use `dataclasses.replace` to change settings.
 
     Raises:
-        ConfigurationError: when a setting can't be used; here, and not when a model calls.
-        TypeError: when an argument is not known.
+        ConfigurationError: a setting can't be used. Raised here, not at the first call.
+        TypeError: an argument is unknown.
 
     Example:
         ```python
@@ -112,21 +120,21 @@ class VoiceCaller(CallerServices):
         """Place a call, pay for it, and wait for its outcome.
 
         Args:
-            request: whom to call, and what for.
-            call_key: the call's identity; by default made from the config: an idempotency key,
-                the tool call, or the place in the graph; a fresh one outside a graph.
-            policy: limits on this call, in place of the caller's.
-            tool_call_id: the tool call that asks for the call.
-            tool_name: the tool's own name, for a person's question.
+            request: the numbers, the objective and the other fields of the call.
+            call_key: the call's identity. By default it is made from the config: from an
+                idempotency key, the tool call, or the position in the graph. Outside a graph it
+                is random.
+            policy: limits on this call; replaces the caller's policy.
+            tool_call_id: id of the tool call that requested the call.
+            tool_name: the tool's name, for a question to a person.
             config: the LangChain run's config; by default the one of the running task.
 
         Raises:
-            VoiceCallError: the call did not happen, or nobody can know whether it did.
+            VoiceCallError: the call did not happen, or it can't be determined whether it did.
             GraphInterrupt: a person has to be asked; LangGraph pauses the graph.
         """
         intent = self._intent(request, call_key, policy, tool_call_id, tool_name, config)
-        with _journal_needed():
-            return run_sync(self._call_from(SyncSide(), intent))
+        return run_sync(self._call(SyncSide(), intent))
 
     async def acall(
         self,
@@ -140,8 +148,7 @@ class VoiceCaller(CallerServices):
     ) -> VoiceCallResult:
         """Like `call`, from any event loop."""
         intent = self._intent(request, call_key, policy, tool_call_id, tool_name, config)
-        with _journal_needed():
-            return await self._call_from(AsyncSide(), intent)
+        return await self._call(AsyncSide(), intent)
 
     def call_many(
         self,
@@ -153,30 +160,31 @@ class VoiceCaller(CallerServices):
         policy: CallPolicy | None = None,
         config: RunnableConfig | None = None,
     ) -> Generator[CallEnded[R], None, None]:
-        """Place many calls, a few at a time, and yield each as it ends, with its result or error.
+        """Place many calls, a few at a time. Yield each one when it ends, with its result or error.
 
-        Nothing is placed for somebody who does not read on: after a `break`, or an exception, what
-        is not paid is withdrawn, and `recover` reads the outcomes of what is.
+        Calls are placed only while the caller reads. After a `break` or an exception, calls that
+        are not paid are withdrawn, and `recover` gets the outcomes of the paid ones.
 
         Args:
-            requests: whom to call, and what for: a list, or a generator of thousands, which is
-                read as places become free. Equal requests are one call.
-            concurrency: how many calls there are at once.
-            stop_when: told of each call when it has ended, one at a time; a function runs in a
-                thread. Once it says true, nothing more is signed: calls whose payment is signed are
-                seen through; all others that were read (one that waits for a person, too), and the
-                rest of a list, are yielded with the error code `withdrawn`. An exception of it does
-                the same and is raised at the end, as one of `requests` is, which ends only them.
-            key: names the list. Whoever runs it again with the same key gets the outcomes of the
-                calls that were made, and makes the others; by default made from the config: an
-                idempotency key, or the place in the graph; a fresh one outside a graph.
-            policy: limits on these calls, in place of the caller's.
+            requests: a list, or a generator of any length, of which one more is read when a
+                slot is free. Equal requests are one call. If it raises an exception, no more
+                requests are read, and the exception is raised at the end.
+            concurrency: maximum number of calls at once.
+            stop_when: receives each call when it ends, one at a time. A sync function runs in a
+                thread. When it returns true, nothing more is signed. Signed calls continue to
+                their end. All other calls that were read (also those that wait for a person), and
+                the rest of a list, are yielded with the error code `withdrawn`. If it raises an
+                exception, the same happens, and the exception is raised at the end.
+            key: the name of the list. A second run with the same key returns the outcomes of the
+                calls that were made, and makes the others. By default it comes from the config:
+                an idempotency key, or the position in the graph. Outside a graph it is random.
+            policy: limits on these calls; replaces the caller's policy.
             config: the LangChain run's config; by default the one of the running task.
 
         Raises:
             ConfigurationError: an argument can't be used.
-            GraphInterrupt: persons have to be asked about calls; LangGraph pauses the graph, with
-                all the questions at once.
+            GraphInterrupt: persons have to be asked. LangGraph pauses the graph with all
+                questions at once.
 
         Example:
             ```python
@@ -197,7 +205,7 @@ class VoiceCaller(CallerServices):
         policy: CallPolicy | None = None,
         config: RunnableConfig | None = None,
     ) -> AsyncGenerator[CallEnded[R], None]:
-        """Like `call_many`, from any event loop; the generator of requests may be async, too."""
+        """Like `call_many`, from any event loop. The generator of requests may also be async."""
         return self._many(AsyncSide(), requests, concurrency, stop_when, key, policy, config)
 
     def __reduce__(self) -> NoReturn:
@@ -211,17 +219,16 @@ class VoiceCaller(CallerServices):
         every_tenant: bool = False,
         config: RunnableConfig | None = None,
     ) -> list[VoiceCallResult | VoiceCallError]:
-        """Finish what dead processes left: calls that were paid for, or may have been.
+        """Finish calls that were paid, or may have been, and whose process died.
 
         Args:
-            max_wait: seconds to wait for each outcome.
-            every_tenant: whether to finish the calls of all tenants, not only of the policy's.
-            config: what a credential or a policy that is a function is asked with.
+            max_wait: time limit for each outcome, in seconds.
+            every_tenant: true to finish the calls of all tenants, not only the policy's tenant.
+            config: passed to the credential and the policy if they are functions.
 
         Returns:
-            For each of this wallet's unfinished calls its result, or the error that it ends in.
-            Calls that a live worker holds are left to it; those of which it turns out that
-            nothing was charged are closed and not listed.
+            The result, or the error, of each of this wallet's unfinished calls. Calls that a live
+            worker owns are not included. Calls that were not charged are closed and not included.
         """
         return ENGINE.call(self._recover, *self.whose(config), max_wait, every_tenant)
 
@@ -236,15 +243,15 @@ class VoiceCaller(CallerServices):
         return await ENGINE.acall(self._recover, *self.whose(config), max_wait, every_tenant)
 
     def pause(self, reason: str, *, by: str | None = None) -> None:
-        """Stop all calls, of everybody who shares the journal, until `resume`.
+        """Stop all calls of all processes that share the journal, until `resume`.
 
-        Nothing is signed from now on. Calls that were signed before are seen to their end. A model
-        that asks for a call is told who stopped them, and why. If calls are stopped already, the
-        first reason stays.
+        Nothing is signed from now on. Signed calls continue to their end. A model that requests a
+        call receives the reason and the name of the person who stopped calls. If calls are
+        already stopped, the first reason stays.
 
         Args:
-            reason: why.
-            by: who says so; the name of this process's user by default.
+            reason: why calls are stopped.
+            by: who stopped them; by default the name of this process's user.
         """
         ENGINE.call(self._pause, reason, by)
 
@@ -256,7 +263,7 @@ class VoiceCaller(CallerServices):
         """Allow calls again.
 
         Returns:
-            Whether they were stopped.
+            True if calls were stopped.
         """
         return ENGINE.call(self._resume)
 
@@ -265,38 +272,38 @@ class VoiceCaller(CallerServices):
         return await ENGINE.acall(self._resume)
 
     def suppress(self, numbers: str | Sequence[str], *, reason: str = "on request") -> None:
-        """Refuse calls to these numbers from now on, to everybody who shares the journal.
+        """Refuse calls to these numbers from now on, in all processes that share the journal.
 
-        Who asks on the phone not to be called again is put on the list by the call itself.
+        A person who opts out during a call is added to the list automatically.
 
         Args:
-            numbers: one or several, as people write them; national ones in the policy's
-                `default_region`.
-            reason: why, for whoever reads the list.
+            numbers: one or more numbers in any usual format. National numbers are read in the
+                policy's `default_region`.
+            reason: the reason to store in the list.
 
         Raises:
-            InvalidCallError: when one of them can't be read; then none is put on the list.
+            InvalidCallError: a number can't be parsed. Then no number is added.
         """
-        ENGINE.call(self._suppress, _listed(numbers), reason)
+        ENGINE.call(self._suppress, _as_sequence(numbers), reason)
 
     async def asuppress(self, numbers: str | Sequence[str], *, reason: str = "on request") -> None:
         """Like `suppress`, from any event loop."""
-        await ENGINE.acall(self._suppress, _listed(numbers), reason)
+        await ENGINE.acall(self._suppress, _as_sequence(numbers), reason)
 
     def unsuppress(self, numbers: str | Sequence[str]) -> int:
         """Allow calls to these numbers again.
 
         Returns:
-            How many of them were on the list.
+            The number of them that were on the list.
 
         Raises:
-            InvalidCallError: when one of them can't be read; then none is taken off the list.
+            InvalidCallError: a number can't be parsed. Then no number is removed.
         """
-        return ENGINE.call(self._unsuppress, _listed(numbers))
+        return ENGINE.call(self._unsuppress, _as_sequence(numbers))
 
     async def aunsuppress(self, numbers: str | Sequence[str]) -> int:
         """Like `unsuppress`, from any event loop."""
-        return await ENGINE.acall(self._unsuppress, _listed(numbers))
+        return await ENGINE.acall(self._unsuppress, _as_sequence(numbers))
 
     def _intent(
         self,
@@ -307,16 +314,15 @@ class VoiceCaller(CallerServices):
         tool_name: str,
         config: RunnableConfig | None,
     ) -> _Intent:
-        """Everything that is meant by one call. Counts equal requests, so make it once a call."""
+        """Collect what defines one call. This counts equal requests: call it once per call."""
         config = ensure_config(config)
-        credential, usual = self.whose(config)
-        policy = policy or usual
-        window = policy.duplicate_window.total_seconds() if policy.duplicate_window else 0.0
+        credential, default_policy = self.whose(config)
+        policy = policy or default_policy
         key = call_key or CallKey.from_config(
-            request, config, tool_call_id=tool_call_id, window=window
+            request, config, tool_call_id=tool_call_id, window=duplicate_seconds(policy)
         )
         task = GraphTask.of(config)
-        asker = Asker(
+        ask_context = AskContext(
             thread=(task.thread or "") if task else "",
             namespace=task.namespace if task else "",
             can_pause=can_pause(task),
@@ -324,7 +330,7 @@ class VoiceCaller(CallerServices):
             tool_name=tool_name,
             tool_call_id=tool_call_id,
         )
-        return _Intent(request, key, credential, policy, asker, task, config)
+        return _Intent(request, key, credential, policy, ask_context, task, config)
 
     def _many(
         self,
@@ -350,47 +356,43 @@ class VoiceCaller(CallerServices):
                 raise wording.request_unreadable(error) from None
             call_key = CallKey.in_list(call, name)
             intent = self._intent(call, call_key, policy, None, "voice_call", config)
-            return call_key.key, partial(
-                self._drive_one, replace(intent, withdrawal=many.withdrawal)
-            )
+            return call_key.key, partial(self._drive, replace(intent, withdrawal=many.withdrawal))
 
-        async def listen() -> GraphPause | None:
-            with _journal_needed():
-                return await self._listen(side, GraphTask.of(config), "voice_call")
+        async def record_answers() -> GraphPause | None:
+            return await self._read_graph_answers(side, GraphTask.of(config), "voice_call")
 
         one_by_one = iter(requests) if isinstance(requests, Iterable) else aiter(requests)
-        calls = Placing(side, many, one_by_one, prepare, concurrency)
-        return hand_out(calls, listen, tell_rest=isinstance(requests, Collection))
+        calls = CallPlacer(side, many, one_by_one, prepare, concurrency)
+        return yield_results(calls, record_answers, yield_rest=isinstance(requests, Collection))
 
-    async def _drive_one(self, intent: _Intent) -> VoiceCallResult | Pending:
-        with _journal_needed():
-            return await self._drive(intent)
-
-    async def _call_from(self, side: Side, intent: _Intent) -> VoiceCallResult:
-        """Hear the graph's answers, make the call, and pause the graph if a person is asked."""
-        pause = await self._listen(side, intent.task, intent.asker.tool_name)
+    @translate_journal_errors
+    async def _call(self, side: Side, intent: _Intent) -> VoiceCallResult:
+        """Record the graph's answers, make the call, and pause the graph if a person is asked."""
+        pause = await self._read_graph_answers(side, intent.task, intent.ask_context.tool_name)
         outcome = await side.run(self._drive, intent)
         if isinstance(outcome, VoiceCallResult):
             return outcome
-        if pause is None:  # the driver refuses to ask where nothing can be paused
+        if pause is None:  # the driver refuses to ask if the graph can't pause
             raise AssertionError
-        return await pause.ask((outcome.asked, outcome.question))
+        return await pause.ask(outcome)
 
-    async def _listen(
+    @translate_journal_errors
+    async def _read_graph_answers(
         self, side: Side, task: GraphTask | None, tool_name: str
     ) -> GraphPause | None:
-        """Hear the answers of the caller's graph, if persons are asked through it."""
+        """Record the answers in the caller's graph, if persons are asked through it."""
         if self.approval != "interrupt" or task is None or not can_pause(task):
             return None
         pause = GraphPause(task, await side.run(self._open_journal), side, tool_name)
-        await pause.hear()
+        await pause.record_answers()
         return pause
 
+    @translate_journal_errors
     async def _drive(self, intent: _Intent) -> VoiceCallResult | Pending:
-        """The call itself, on the engine's loop."""
+        """Make the call on the engine's loop, then extract structured data from its outcome."""
         request, config = intent.request, intent.config
         minutes = request.max_duration_minutes or DEFAULT_DURATION_MINUTES
-        wait = minutes * 60 + _SETTLING if self.max_wait is None else self.max_wait
+        wait = minutes * 60 + _OUTCOME_DELAY if self.max_wait is None else self.max_wait
         services = await self._services(intent.credential, intent.policy)
         services = replace(services, withdrawal=intent.withdrawal)
         key = intent.key.on_record(
@@ -398,100 +400,91 @@ class VoiceCaller(CallerServices):
             tenant=intent.policy.tenant,
             base_url=self.environment.service,
         )
-        teller = self._teller(key, request.numbers, config)
+        reporter = self._reporter(key, request.numbers, config)
         driver = CallDriver(
             services,
             key,
-            teller,
+            reporter,
             wait,
-            intent.asker,
+            intent.ask_context,
             answers_for=intent.key.answers_for,
             former_key=intent.key.key,
         )
         try:
             result = await driver.run(request)
         finally:
-            await teller.catch_up()
+            await reporter.wait_for_listeners()
         if self.outcome_schema is None or isinstance(result, Pending):
             return result
-        called: CallRecord | None = None
-        with suppress(JournalError):  # it is for the list alone, and the call has an outcome
-            called = await services.journal.read(result.call_key or "")
+        record: CallRecord | None = None
+        with suppress(JournalError):  # the record is needed for the opt-out list only
+            record = await services.journal.read(result.call_key or "")
         result = await extract(result, self.outcome_schema, self.outcome_model, config=config)
         if result.asked_not_to_be_called is not None and result.call_key is not None:
-            heard = result.asked_not_to_be_called
-            numbers = called.numbers if called is not None else ()
-            await record_opt_out(services.journal, result.call_key, heard, numbers)
+            opt_out = result.asked_not_to_be_called
+            numbers = record.numbers if record is not None else ()
+            await record_opt_out(services.journal, result.call_key, opt_out, numbers)
         return result
 
+    @translate_journal_errors
     async def _recover(
         self, credential: Credential, policy: CallPolicy, max_wait: float, every_tenant: bool
     ) -> list[VoiceCallResult | VoiceCallError]:
-        with _journal_needed():
-            services = await self._services(credential, policy)
-            await suppress_opt_outs(services.journal)
-            unfinished = await services.journal.unfinished(
-                account=services.account,
-                base_url=self.environment.service,
-                tenant=None if every_tenant else policy.tenant,
-            )
+        services = await self._services(credential, policy)
+        await suppress_opt_outs(services.journal)
+        unfinished = await services.journal.unfinished(
+            account=services.account,
+            base_url=self.environment.service,
+            tenant=None if every_tenant else policy.tenant,
+        )
 
-        async def finish(left: CallRecord) -> VoiceCallResult | VoiceCallError | None:
-            teller = self._teller(left.call_key, left.numbers, None)
+        async def finish(call: CallRecord) -> VoiceCallResult | VoiceCallError | None:
+            reporter = self._reporter(call.call_key, call.numbers, None)
             try:
-                return await CallDriver(services, left.call_key, teller, max_wait).finish()
+                return await CallDriver(services, call.call_key, reporter, max_wait).finish()
             except VoiceCallError as error:
                 return error
-            except JournalUnavailableError as trouble:
-                log.error("call %s not looked at: %s", left.call_key[:8], trouble)  # noqa: TRY400
-                return wording.fate_unknown(left.request_id)
+            except JournalUnavailableError as error:
+                log.error("call %s not looked at: %s", call.call_key[:8], error)  # noqa: TRY400
+                return wording.fate_unknown(call.request_id)
             finally:
-                await teller.catch_up()
+                await reporter.wait_for_listeners()
 
-        ends = await asyncio.gather(*map(finish, unfinished))
-        return [end for end in ends if end is not None]
+        outcomes = await asyncio.gather(*map(finish, unfinished))
+        return [outcome for outcome in outcomes if outcome is not None]
 
+    @translate_journal_errors
     async def _pause(self, reason: str, by: str | None) -> None:
-        with _journal_needed():
-            await (await self._open_journal()).pause(reason, by=by or user_name())
+        await (await self._open_journal()).pause(reason, by=by or user_name())
 
+    @translate_journal_errors
     async def _resume(self) -> bool:
-        with _journal_needed():
-            return await (await self._open_journal()).resume()
+        return await (await self._open_journal()).resume()
 
-    async def _suppress(self, spelled: Sequence[str], reason: str) -> None:
-        numbers = read_listed(spelled, self.region)
-        with _journal_needed():
-            await (await self._open_journal()).suppress(numbers, reason)
+    @translate_journal_errors
+    async def _suppress(self, written: Sequence[str], reason: str) -> None:
+        numbers = read_listed(written, self.region)
+        await (await self._open_journal()).suppress(numbers, reason)
 
-    async def _unsuppress(self, spelled: Sequence[str]) -> int:
-        numbers = read_listed(spelled, self.region)
-        with _journal_needed():
-            journal = await self._open_journal()
-            return sum([await journal.unsuppress(number) for number in numbers])
+    @translate_journal_errors
+    async def _unsuppress(self, written: Sequence[str]) -> int:
+        numbers = read_listed(written, self.region)
+        journal = await self._open_journal()
+        return sum([await journal.unsuppress(number) for number in numbers])
 
-    def _teller(
+    def _reporter(
         self, key: str, numbers: tuple[str, ...], config: RunnableConfig | None
-    ) -> ProgressTeller:
-        return ProgressTeller(key, numbers, self.on_progress, config)
+    ) -> ProgressReporter:
+        return ProgressReporter(key, numbers, self.on_progress, config)
 
 
-def _listed(numbers: str | Sequence[str]) -> Sequence[str]:
+def _as_sequence(numbers: str | Sequence[str]) -> Sequence[str]:
     return (numbers,) if isinstance(numbers, str) else numbers
 
 
-@contextmanager
-def _journal_needed() -> Iterator[None]:
-    """Say in the caller's words that the journal can't be used, if it can't."""
-    try:
-        yield
-    except JournalUnavailableError as trouble:
-        raise wording.journal_unavailable(trouble) from trouble
-
-
 def user_name() -> str:
-    """The name of the user whose process this is."""
+    """Return the name of the user who runs this process."""
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
+    except (OSError, KeyError):  # a user in a container may have no name
         return "somebody"

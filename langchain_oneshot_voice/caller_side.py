@@ -1,9 +1,9 @@
-"""The caller's side of a call: its own thread, or its own event loop.
+"""Steps that run in the caller's own thread or on its own event loop.
 
-The life of a call runs on the package's background loop. What belongs to the caller's graph, above
-all its checkpointer, has to be used where the caller is. The few steps that do so are written once,
-as async functions over a `Side`: `AsyncSide` awaits on the caller's loop; `SyncSide` blocks the
-caller's thread, never suspends, and is driven by `run_sync`.
+Calls run on the package's background loop. But objects of the caller's graph, above all its
+checkpointer, must be used where the caller is. The few steps that do so are written once, as async
+functions that take a `Side`: `AsyncSide` awaits on the caller's loop. `SyncSide` blocks the
+caller's thread and never suspends, so `run_sync` can run the step without a loop.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ T = TypeVar("T")
 
 
 class Side(Protocol):
-    """Where the caller is."""
+    """The caller's thread or event loop."""
 
     async def run(self, flow: Callable[..., Awaitable[T]], *args: object) -> T:
-        """Run a flow on the package's loop, and wait for it."""
+        """Run a flow on the package's loop and return its result."""
 
     async def sleep(self, seconds: float) -> None:
-        """Rest where the caller is."""
+        """Sleep in the caller's thread or on its loop."""
 
     async def read_checkpoint(self, saver: Any, config: Any) -> Any:  # noqa: ANN401 - LangGraph's
         """Read a checkpoint tuple with the caller's checkpointer."""
@@ -44,18 +44,18 @@ class Side(Protocol):
         writes: Sequence[tuple[str, Any]],
         task_id: str,
     ) -> None:
-        """Put writes beside a checkpoint."""
+        """Add pending writes to a checkpoint."""
 
 
 class SyncSide:
     """A caller in a thread. Its methods block and never suspend."""
 
     async def run(self, flow: Callable[..., Awaitable[T]], *args: object) -> T:
-        """Run a flow on the package's loop, and block until it is done."""
+        """Run a flow on the package's loop and block until it ends."""
         return ENGINE.call(flow, *args)
 
     async def sleep(self, seconds: float) -> None:
-        """Block the thread."""
+        """Sleep and block the thread."""
         time.sleep(seconds)  # noqa: ASYNC251 - this side has no loop
 
     async def read_checkpoint(self, saver: Any, config: Any) -> Any:  # noqa: ANN401 - LangGraph's
@@ -77,11 +77,11 @@ class AsyncSide:
     """A caller on an event loop."""
 
     async def run(self, flow: Callable[..., Awaitable[T]], *args: object) -> T:
-        """Run a flow on the package's loop, and await it."""
+        """Run a flow on the package's loop and await it."""
         return await ENGINE.acall(flow, *args)
 
     async def sleep(self, seconds: float) -> None:
-        """Let the caller's loop go on."""
+        """Sleep without blocking the caller's loop."""
         await asyncio.sleep(seconds)
 
     async def read_checkpoint(self, saver: Any, config: Any) -> Any:  # noqa: ANN401 - LangGraph's
@@ -100,7 +100,7 @@ class AsyncSide:
 
 
 def run_sync(steps: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine over a `SyncSide` to its end, in this thread."""
+    """Run a coroutine that uses a `SyncSide`, in this thread, without an event loop."""
     try:
         steps.send(None)
     except StopIteration as done:
@@ -111,7 +111,7 @@ def run_sync(steps: Coroutine[Any, Any, T]) -> T:
 
 
 def iterate_sync(steps: AsyncGenerator[T, None]) -> Generator[T, None, None]:
-    """Iterate over what a `SyncSide`'s steps yield, in this thread."""
+    """Iterate over an async generator that uses a `SyncSide`, in this thread."""
     try:
         while True:
             try:

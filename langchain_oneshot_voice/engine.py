@@ -1,14 +1,20 @@
 """One background event loop for all I/O of the package.
 
-Calls come from everywhere: plain threads, a notebook's running loop, a graph, a server with a loop
-per worker thread. All of them are carried to one loop in one daemon thread, so that there is one
-implementation (async), one pool of connections, one socket and one journal writer per process.
+Callers run in plain threads, in a notebook's running loop, in a graph, or in a server with a loop
+per worker thread. All of them use one loop in one daemon thread, so that the package has one async
+implementation, and each process has one connection pool, one socket and one journal writer.
 
-Promises: it starts on first use, never at import; a forked child starts its own; the caller's
-context variables travel with the call; cancelling the caller cancels the call; whatever one call
-ends in, the others go on; a program that is interrupted does not wait for calls in its other
-threads; when the interpreter exits, what runs is cancelled and has ended before anything shared is
-closed. It knows nothing of calls or of the provider. `docs/decisions/interrupts.md` has the why.
+Guarantees:
+
+- The loop starts on first use, never at import. A forked child process starts its own.
+- The caller's context variables are set in the flow.
+- Cancelling the caller cancels its flow. An error in one flow does not end the others.
+- A program that is interrupted does not wait for flows in its other threads.
+- When the interpreter exits, running flows are cancelled, and they end before any shared object
+  is closed.
+
+The module does not depend on phone calls or on the provider. `docs/decisions/interrupts.md` gives
+the reasons.
 """
 
 from __future__ import annotations
@@ -32,44 +38,45 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 from anyio.from_thread import BlockingPortal
 
-from langchain_oneshot_voice.main_thread import Leaving, main_thread_leaving
+from langchain_oneshot_voice.main_thread import MainThreadExit, main_thread_leaving
 
 T = TypeVar("T")
 
-_LOOK_SECONDS = 0.1
-"""Between looks at the main thread, while another thread waits for a flow."""
+_POLL_SECONDS = 0.1
+"""Polling interval for the main thread's state while another thread waits, in seconds."""
 
-_STILL_LOOKS = 2
-"""After so many more looks at the same place, the main thread is taken to wait there."""
+_POLLS_UNTIL_BLOCKED = 2
+"""Further polls that must show the main thread at the same place before it counts as blocked."""
 
-_LONGEST_STOP = 10.0
-"""Seconds that the exit of the interpreter waits for flows that do not end when cancelled."""
+_STOP_TIMEOUT = 10.0
+"""Time limit for cancelled flows to end when the interpreter exits, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Escaped:
-    """What a flow raised that an event loop takes for its own end, such as `SystemExit`."""
+class _ExitRaised:
+    """Carries an exception that would stop the event loop, such as `SystemExit`."""
 
     error: BaseException
 
 
 @dataclass(eq=False, slots=True)
-class _Wait:
-    """Somebody outside the main thread who waits for a flow.
+class _Waiter:
+    """A thread other than the main one that waits for a flow.
 
     Attributes:
-        end: ends the wait, and cancels the flow.
-        known: the exception that the main thread has been handling since before the wait.
-        ended_by: what the main thread left with, if that ended the wait.
+        end: ends the wait and cancels the flow.
+        known_error: id of an exception that the main thread was handling before the wait began.
+            It does not end the wait.
+        ended_by: the exit of the main thread that ended the wait, if one did.
     """
 
     end: Callable[[], object]
-    known: int | None = None
-    ended_by: Leaving | None = None
+    known_error: int | None = None
+    ended_by: MainThreadExit | None = None
 
 
 class Engine:
-    """A lazily started event loop in a daemon thread, and what is shared on it."""
+    """A lazily started event loop in a daemon thread, and the objects that its flows share."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -77,27 +84,28 @@ class Engine:
         self._portal: BlockingPortal | None = None
         self._shared: dict[Hashable, Any] = {}
         self._closing = AsyncExitStack()
-        self._waits: set[_Wait] = set()
+        self._waiters: set[_Waiter] = set()
         self._watching = False
         self._exiting = False
 
     def call(self, flow: Callable[..., Awaitable[T]], *args: object) -> T:
-        """Run `flow(*args)` on the loop and block until it is done.
+        """Run `flow(*args)` on the loop and block until it ends.
 
-        Works in a thread whose own event loop is running, such as a notebook's. An interrupt of
-        the waiting thread (Ctrl-C) cancels the flow, and does not wait until it has stopped.
+        Works in a thread that has a running event loop of its own, such as a notebook's. An
+        interrupt of the waiting thread (Ctrl-C) cancels the flow and does not wait for its end.
 
         Raises:
-            RuntimeError: when called on the engine's own thread, which would wait for itself, or
-                when the interpreter is exiting.
-            KeyboardInterrupt: also in another thread than the main one, when the main thread was
-                interrupted and waits for threads: it would wait for this one.
-            SystemExit: likewise when the main thread is on its way out.
+            RuntimeError: in the engine's own thread, which would wait for itself, or when the
+                interpreter is exiting.
+            KeyboardInterrupt: the program was interrupted. Also raised in a thread other than the
+                main one if the main thread was interrupted and waits for threads; otherwise both
+                would wait for each other.
+            SystemExit: the same, if the main thread is exiting.
         """
         portal, answer = self._start(), Future[T]()
         with self._watched(portal, answer.cancel) as wait:
             try:
-                portal.start_task_soon(_answer, answer, flow, *args)
+                portal.start_task_soon(_run_into, answer, flow, *args)
                 return answer.result()
             except CancelledError:
                 if wait.ended_by is None and not self._exiting:
@@ -109,135 +117,137 @@ class Engine:
                 raise
 
     def start(self, flow: Callable[..., Awaitable[T]], *args: object) -> Future[T]:
-        """Begin `flow(*args)` on the loop. Cancelling what is returned cancels the flow."""
+        """Start `flow(*args)` on the loop. Cancelling the returned future cancels the flow."""
         answer = Future[T]()
-        self._start().start_task_soon(_answer, answer, flow, *args)
+        self._start().start_task_soon(_run_into, answer, flow, *args)
         return answer
 
     async def acall(self, flow: Callable[..., Awaitable[T]], *args: object) -> T:
         """Run `flow(*args)` on the loop and await it from any other loop.
 
-        Cancelling the awaiting task cancels the flow and waits until it has stopped. The task is
-        cancelled, too, where `call` would raise `KeyboardInterrupt` or `SystemExit`.
+        Cancelling the awaiting task cancels the flow and waits for its end. The task is also
+        cancelled in the cases in which `call` raises `KeyboardInterrupt` or `SystemExit`.
         """
         if threading.current_thread() is self._thread:
             return await flow(*args)
         portal, task = self._start(), asyncio.current_task()
-        if task is None:  # pragma: no cover - a coroutine that awaits runs in a task
+        if task is None:  # pragma: no cover - a coroutine always runs in a task
             raise AssertionError
         loop = asyncio.get_running_loop()
         end = partial(loop.call_soon_threadsafe, task.cancel)
-        with self._watched(portal, end), _awake(loop):
+        with self._watched(portal, end), _keep_loop_awake(loop):
             try:
-                ended: T | _Escaped = await portal.call_async(_contained, flow, *args)
+                ended: T | _ExitRaised = await portal.call_async(_catch_exit, flow, *args)
             except CancelledError:
                 raise asyncio.CancelledError from None
-            return _released(ended)
+            return _raise_exit(ended)
 
     async def shared(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The one object of the process under `key`, made on the loop by the first to ask.
+        """Return the process-wide object for `key`; create it on first use.
 
-        An object with an `aclose` method has it called when the engine stops, the latest first.
-        Call on the loop.
+        When the engine stops, it calls each object's `aclose` method, if there is one, and
+        starts with the newest object. Call this on the engine's loop only.
         """
         if key not in self._shared:
-            made = make()
-            self._shared[key] = made
-            close = getattr(made, "aclose", None)
+            created = make()
+            self._shared[key] = created
+            close = getattr(created, "aclose", None)
             if close is not None:
                 self._closing.push_async_callback(close)
         return cast("T", self._shared[key])
 
     def stop(self) -> None:
-        """Cancel what runs, wait for its end, close what is shared; the next call starts anew."""
+        """Cancel and await all flows, and close shared objects. The next call starts a new loop."""
         with self._lock:
             thread, portal, self._portal = self._thread, self._portal, None
         atexit.unregister(self._exit)
         if thread is not None and portal is not None:
             portal.call(portal.stop, True)  # noqa: FBT003 - anyio's cancel_remaining
-            thread.join(_LONGEST_STOP)
+            thread.join(_STOP_TIMEOUT)
 
     def _exit(self) -> None:
-        """Stop for good: the interpreter exits."""
+        """Stop and refuse new flows, because the interpreter exits."""
         self._exiting = True
         self.stop()
 
     def _start(self) -> BlockingPortal:
         with self._lock:
             if self._exiting:
-                raise RuntimeError("the interpreter is exiting: no call is begun any more")
+                raise RuntimeError("the interpreter is exiting: no new call can start")
             if self._portal is None:
                 ready: Future[tuple[BlockingPortal, AsyncExitStack]] = Future()
                 self._thread = threading.Thread(
-                    target=_serve, args=(ready,), name="oneshot-voice-engine", daemon=True
+                    target=_run_loop, args=(ready,), name="oneshot-voice-engine", daemon=True
                 )
                 self._thread.start()
                 self._shared = {}
                 self._portal, self._closing = ready.result()
-                # Registered on first use, so that it runs before what was registered by imports:
-                # a flow's last words are written to a journal that is still open.
+                # Exit handlers run in reverse order of registration. This one is registered on
+                # first use, so it runs before those registered at import: cancelled flows can
+                # still write to an open journal.
                 atexit.register(self._exit)
             return self._portal
 
     @contextmanager
-    def _watched(self, portal: BlockingPortal, end: Callable[[], object]) -> Iterator[_Wait]:
-        """End a wait of another thread than the main one when the main thread leaves."""
+    def _watched(self, portal: BlockingPortal, end: Callable[[], object]) -> Iterator[_Waiter]:
+        """Register a waiting thread, so that its wait ends when the main thread exits."""
         if threading.current_thread() is threading.main_thread():
-            yield _Wait(end)
+            yield _Waiter(end)
             return
         leaving = main_thread_leaving()
-        wait = _Wait(end, known=leaving.error if leaving is not None else None)
+        wait = _Waiter(end, known_error=leaving.error if leaving is not None else None)
         with self._lock:
-            self._waits.add(wait)
-            begin, self._watching = not self._watching, True
+            self._waiters.add(wait)
+            start_watch, self._watching = not self._watching, True
         try:
-            if begin:
-                portal.start_task_soon(self._watch)
+            if start_watch:
+                portal.start_task_soon(self._watch_main_thread)
             yield wait
         finally:
             with self._lock:
-                self._waits.discard(wait)
+                self._waiters.discard(wait)
 
-    async def _watch(self) -> None:
-        """Look at the main thread again and again, for as long as another thread waits."""
-        before, looks = None, 0
+    async def _watch_main_thread(self) -> None:
+        """Poll the main thread while other threads wait, and end their waits when it exits."""
+        last_seen, same_polls = None, 0
         try:
             while True:
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
                 with self._lock:
-                    waits = list(self._waits)
+                    waits = list(self._waiters)
                     if not waits:
                         self._watching = False
                         return
                 leaving = None
-                # In a thread: see `Leaving`. If that happens all the same, it is left to itself.
-                with anyio.move_on_after(_LOOK_SECONDS):
+                # In a thread, because a look can block in rare cases (see `MainThreadExit`).
+                # A thread that blocks is abandoned.
+                with anyio.move_on_after(_POLL_SECONDS):
                     leaving = await anyio.to_thread.run_sync(
                         main_thread_leaving, abandon_on_cancel=True
                     )
-                looks = looks + 1 if leaving == before else 0
-                before = leaving
+                same_polls = same_polls + 1 if leaving == last_seen else 0
+                last_seen = leaving
                 blocked = leaving is not None and (
-                    leaving.has_ended or (leaving.is_waiting and looks >= _STILL_LOOKS)
+                    leaving.has_ended or (leaving.is_waiting and same_polls >= _POLLS_UNTIL_BLOCKED)
                 )
                 for wait in waits:
-                    if leaving is None or leaving.error != wait.known:
-                        wait.known = None
+                    if leaving is None or leaving.error != wait.known_error:
+                        wait.known_error = None
                         if blocked:
                             wait.ended_by = leaving
-                            with suppress(RuntimeError):  # its loop has ended meanwhile
+                            with suppress(RuntimeError):  # its loop has been closed meanwhile
                                 wait.end()
         finally:
             self._watching = False
 
-    def _forget(self) -> None:
-        """In a forked child: the thread did not come along, and what it held is the parent's."""
-        _INHERITED.append(self.__dict__.copy())
+    def _reset_after_fork(self) -> None:
+        """Start from scratch in a forked child: the thread does not exist there."""
+        _PARENT_STATE.append(self.__dict__.copy())
         self.__init__()  # type: ignore[misc]
 
 
-class Aside:
-    """A loop of its own, in a thread that nobody waits for: what blocks it holds up no call."""
+class ListenerLoop:
+    """An event loop in a separate daemon thread, for user code that may block."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -245,22 +255,24 @@ class Aside:
         threading.Thread(target=self._loop.run_forever, name=name, daemon=True).start()
 
     async def run(self, work: Awaitable[T]) -> T:
-        """Await something there. What would end the loop comes out here."""
-        working = asyncio.run_coroutine_threadsafe(_contained(lambda: work), self._loop)
-        return _released(await asyncio.wrap_future(working))
+        """Await `work` on that loop, and raise its errors here."""
+        working = asyncio.run_coroutine_threadsafe(_catch_exit(lambda: work), self._loop)
+        return _raise_exit(await asyncio.wrap_future(working))
 
 
-async def call_user(function: Callable[..., Any], *args: object, aside: Aside | None = None) -> Any:  # noqa: ANN401 - theirs
-    """Call a function of the user's, sync or async; a sync one in a thread, off the loop.
+async def call_user_function(
+    function: Callable[..., Any], *args: object, loop: ListenerLoop | None = None
+) -> Any:  # noqa: ANN401 - theirs
+    """Call a user's function, sync or async. A sync function runs in a thread.
 
-    People think for as long as they like: there are as many of these threads as calls that wait
-    for one, and the package's own work has others. A thread can't be cancelled: when its call is,
-    it goes on, and nobody waits for it.
+    These threads have no limit, because a function may wait a long time for a person; the package's
+    own work uses other threads. A thread can't be cancelled: if the call is cancelled, the function
+    runs on and its result is ignored.
 
     Args:
-        function: theirs.
-        args: what it is given.
-        aside: where a coroutine of it runs; by default on this loop.
+        function: the user's function.
+        args: its arguments.
+        loop: runs the function's coroutine; by default the current loop does.
     """
     if inspect.iscoroutinefunction(function):
         answer: Any = function(*args)
@@ -271,23 +283,24 @@ async def call_user(function: Callable[..., Any], *args: object, aside: Aside | 
         )
     if not inspect.isawaitable(answer):
         return answer
-    return await (answer if aside is None else aside.run(answer))
+    return await (answer if loop is None else loop.run(answer))
 
 
 @contextmanager
-def _awake(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Let a notebook's interrupt reach a cell that awaits.
+def _keep_loop_awake(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Wake a notebook's event loop regularly, so that a cell that awaits can be interrupted.
 
-    ipykernel's handler of SIGINT queues a callback and does not wake the loop, so that it runs when
-    something else happens: `await asyncio.sleep(60)` can't be interrupted either (ipykernel 7.4).
+    ipykernel's handler for SIGINT queues a callback and does not wake the loop, so the callback
+    runs only at the loop's next event. Without ticks, not even `await asyncio.sleep(60)` can be
+    interrupted (ipykernel 7.4).
     """
     if "ipykernel" not in sys.modules:
         yield
         return
 
     async def tick() -> None:
-        while True:  # noqa: ASYNC110 - nobody can say when
-            await asyncio.sleep(_LOOK_SECONDS)
+        while True:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(_POLL_SECONDS)
 
     ticking = loop.create_task(tick())
     try:
@@ -296,8 +309,8 @@ def _awake(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         ticking.cancel()
 
 
-def _serve(ready: Future[tuple[BlockingPortal, AsyncExitStack]]) -> None:
-    """Run a loop until its portal is stopped; close what is shared when every flow has ended."""
+def _run_loop(ready: Future[tuple[BlockingPortal, AsyncExitStack]]) -> None:
+    """Run a loop until its portal is stopped. Close shared objects after every flow has ended."""
 
     async def until_stopped() -> None:
         async with AsyncExitStack() as closing, BlockingPortal() as portal:
@@ -309,28 +322,28 @@ def _serve(ready: Future[tuple[BlockingPortal, AsyncExitStack]]) -> None:
     except BaseException as error:
         if ready.done():
             raise
-        ready.set_exception(error)  # whoever started the thread waits for it
+        ready.set_exception(error)  # the thread that called `_start` waits for it
 
 
-async def _answer(answer: Future[T], flow: Callable[..., Awaitable[T]], *args: object) -> None:
-    """Run a flow, and hand over what it ends in; stop it when nobody wants the answer any more."""
+async def _run_into(answer: Future[T], flow: Callable[..., Awaitable[T]], *args: object) -> None:
+    """Run a flow and set its outcome on the future. Cancelling the future cancels the flow."""
     loop = asyncio.get_running_loop()
     with anyio.CancelScope() as scope:
 
-        def unwanted(answer: Future[T]) -> None:
+        def cancel_flow(answer: Future[T]) -> None:
             if answer.cancelled():
-                with suppress(RuntimeError):  # the loop has ended
+                with suppress(RuntimeError):  # the loop is closed
                     loop.call_soon_threadsafe(scope.cancel)
 
         if answer.cancelled():
             return
-        answer.add_done_callback(unwanted)
+        answer.add_done_callback(cancel_flow)
         try:
             ended = await flow(*args)
         except asyncio.CancelledError:
             answer.cancel()
             raise
-        except BaseException as error:  # noqa: BLE001 - raised where the flow was asked for
+        except BaseException as error:  # noqa: BLE001 - raised in the caller
             if answer.set_running_or_notify_cancel():
                 answer.set_exception(error)
         else:
@@ -338,28 +351,28 @@ async def _answer(answer: Future[T], flow: Callable[..., Awaitable[T]], *args: o
                 answer.set_result(ended)
 
 
-async def _contained(flow: Callable[..., Awaitable[T]], *args: object) -> T | _Escaped:
-    """Run a flow; hand over what would end the loop, and everybody's calls with it."""
+async def _catch_exit(flow: Callable[..., Awaitable[T]], *args: object) -> T | _ExitRaised:
+    """Run a flow. Return an exception that would stop the loop, and every other flow with it."""
     try:
         return await flow(*args)
     except (Exception, asyncio.CancelledError):
         raise
-    except BaseException as error:  # noqa: BLE001 - raised again where the flow was asked for
-        return _Escaped(error)
+    except BaseException as error:  # noqa: BLE001 - `_raise_exit` raises it in the caller
+        return _ExitRaised(error)
 
 
-def _released(ended: T | _Escaped) -> T:
-    if isinstance(ended, _Escaped):
+def _raise_exit(ended: T | _ExitRaised) -> T:
+    if isinstance(ended, _ExitRaised):
         raise ended.error
     return ended
 
 
-_INHERITED: list[dict[str, Any]] = []
-"""What a forked child got of its parent's loop and connections. They are the parent's: closing one
-here, even by dropping the last reference, would disturb it."""
+_PARENT_STATE: list[dict[str, Any]] = []
+"""State that a forked child has from its parent: its loop and connections. The references are kept,
+because dropping the last one closes the object, which would disturb the parent."""
 
 ENGINE = Engine()
 """The process's engine."""
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=ENGINE._forget)  # noqa: SLF001 - the module's own object
+    os.register_at_fork(after_in_child=ENGINE._reset_after_fork)  # noqa: SLF001 - the module's own object

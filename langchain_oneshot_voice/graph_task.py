@@ -1,9 +1,9 @@
-"""GraphTask: where in a LangGraph graph the code runs that asks for a call.
+"""GraphTask: the LangGraph task in which a call is requested.
 
-A task is one execution of one node. LangGraph runs it again after an interrupt, an error or a
-crash; a task that runs again has the same namespace and path. No import of LangGraph: everything is
-read from the run's config. `checkpoint_ns`, `thread_id`, `langgraph_step` and `langgraph_path` are
-LangGraph's public names; the private ones are in `PRIVATE_NAMES`.
+A task is one execution of one node. LangGraph runs a task again after an interrupt, an error or a
+crash, with the same namespace and path. This module does not import LangGraph; it reads the run's
+config. `checkpoint_ns`, `thread_id`, `langgraph_step` and `langgraph_path` are public names of
+LangGraph; its private names are in `PRIVATE_NAMES`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DURABILITY = "__pregel_durability"
 CHECKPOINT_MAP = "checkpoint_map"
 
 PRIVATE_NAMES = (SCRATCHPAD, CHECKPOINTER, CHECKPOINT_MAP)
-"""What every task has in its config under LangGraph 1.2, beside the public names."""
+"""Private config keys that every task has in LangGraph 1.2."""
 
 _INSIDE_A_GRAPH = "__pregel_"
 
@@ -36,11 +36,11 @@ class GraphTask:
 
     Attributes:
         thread: the thread id; `None` without a checkpointer.
-        namespace: the checkpoint namespace, `node:task_id`, with the parents' before it in a
-            subgraph.
-        position: what stays the same whenever the task runs again, even if a parent node starts
-            its subgraph anew: the root's task, the names below it, the step and the path.
-        configurable: LangGraph's own part of the config.
+        namespace: the checkpoint namespace, `node:task_id`. In a subgraph, the parents' namespaces
+            come first.
+        position: identifies the task in every re-run, even if a parent node starts its subgraph
+            again. It combines the root's task, the node names below it, the step and the path.
+        configurable: the `configurable` part of the config, which LangGraph fills.
     """
 
     thread: str | None
@@ -50,7 +50,7 @@ class GraphTask:
 
     @classmethod
     def of(cls, config: RunnableConfig | None) -> GraphTask | None:
-        """The task that a run's config belongs to; `None` outside a graph."""
+        """Return the task of a run's config; `None` outside a graph."""
         config = config or {}
         configurable = config.get("configurable") or {}
         namespace = configurable.get("checkpoint_ns")
@@ -66,10 +66,10 @@ class GraphTask:
         )
 
     def count(self, request: str) -> int:
-        """How many equal requests came before this one in this run of the task.
+        """Count this request; return how many equal ones came before it in this run of the task.
 
-        Where LangGraph no longer says which run of the task it is, the answer is always 0: two
-        equal requests of one run are then taken for one call, which is never paid twice.
+        If a later LangGraph lacks the names that identify the run, return 0. Then two equal
+        requests in one run count as one call, which is safe: it is never paid twice.
         """
         scratchpad = self.configurable.get(SCRATCHPAD)
         task = getattr(scratchpad, "get_null_resume", None)
@@ -77,7 +77,7 @@ class GraphTask:
         if task is None or run is None:
             return 0
         with _LOCK:
-            # A retry of the node keeps the task and replaces the counter, so it counts from 0.
+            # A retry of the node keeps the task and replaces the counter: count from 0 again.
             counted_run, counts = _COUNTS.get(task, (None, Counter()))
             if counted_run is not run:
                 counts = Counter()
@@ -91,7 +91,7 @@ _COUNTS: weakref.WeakKeyDictionary[Any, tuple[Any, Counter[str]]] = weakref.Weak
 
 
 def _position(namespace: str, metadata: Mapping[str, Any]) -> str:
-    """The task's place without the ids that change when a parent runs its subgraph again."""
+    """Return the namespace without the ids that change when a parent runs its subgraph again."""
     root, *inner = namespace.split("|")
     if not inner:
         return root

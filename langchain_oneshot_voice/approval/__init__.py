@@ -1,11 +1,11 @@
-"""Asking a person, with the price in front of them, before anything is paid.
+"""Asks a person to approve a call and its price before anything is paid.
 
-    decisions.py   what a person can answer, and how an answer is read
-    questions.py   what a person is shown, and the id that binds an answer to it
-    agreement.py   whether a price needs a person's yes
-    pause.py       pausing a LangGraph graph, and hearing the answers that it is resumed with
+    decisions.py   the possible answers, and how they are parsed
+    questions.py   what a person sees, and the id that binds an answer to a question
+    agreement.py   whether a price needs a person's approval
+    pause.py       pauses a LangGraph graph, and records the answers that it is resumed with
 
-Source of the shapes: LangChain's human-in-the-loop middleware (`ToolApprovalRequest`, decisions).
+Source of the formats: LangChain's human-in-the-loop middleware (`ToolApprovalRequest`, decisions).
 """
 
 from langchain_oneshot_voice.approval.decisions import (

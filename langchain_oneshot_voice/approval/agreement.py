@@ -1,4 +1,4 @@
-"""What a person said before, and whether a price needs their yes."""
+"""Evaluates a person's earlier answers, and decides whether a price needs approval."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from langchain_oneshot_voice.journal.records import AskedQuestion
 
 
 def approved_price(questions: Sequence[AskedQuestion], request: dict[str, Any]) -> Decimal | None:
-    """The price that a person last said yes to for exactly this request; `None` for no yes."""
+    """Return the price that a person last approved for exactly this request; `None` if none."""
     prices = [
         question.price
         for question in questions
@@ -22,22 +22,22 @@ def approved_price(questions: Sequence[AskedQuestion], request: dict[str, Any]) 
     return prices[-1] if prices else None
 
 
-def last_no_or_edit(
+def last_refusal_or_edit(
     questions: Sequence[AskedQuestion],
 ) -> tuple[AskedQuestion, Edit | Reject | Respond] | None:
-    """The last answer about a call that was not a yes, and its question; `None` if there is none.
+    """Return the latest rejection, response or edit, and its question; `None` if there is none.
 
-    It ends the call whenever it comes, also if a newer question is open by then.
+    Such an answer ends the call even if it comes late and a newer question is open.
     """
-    found: tuple[AskedQuestion, Edit | Reject | Respond] | None = None
+    latest: tuple[AskedQuestion, Edit | Reject | Respond] | None = None
     for question in sorted(questions, key=lambda question: question.answered_at or 0.0):
         decision = from_store(question.answer) if question.answer is not None else None
         if decision is not None and not isinstance(decision, Approve):
-            found = question, decision
-    return found
+            latest = question, decision
+    return latest
 
 
-def needs_person(
+def needs_approval(
     *,
     asks: bool,
     total: Decimal,
@@ -45,14 +45,15 @@ def needs_person(
     approved: Decimal | None,
     require_above: Decimal | None,
 ) -> bool:
-    """Whether to ask a person before this is paid.
+    """Return whether a person must approve the call before it is paid.
 
     Args:
-        asks: whether the application asks people at all.
+        asks: true if the application asks persons at all.
         total: the quoted price in US dollars.
-        worst_case: the most that the call can cost.
-        approved: what a person said yes to before.
-        require_above: up to this worst case nobody is asked; `None` asks about every call.
+        worst_case: the highest possible cost in US dollars.
+        approved: the price that a person approved before, in US dollars.
+        require_above: ask only if the worst case is above this amount in US dollars; `None` asks
+            about every call.
     """
     if not asks or (approved is not None and total <= approved):
         return False

@@ -1,4 +1,4 @@
-"""What a person can answer, and how an answer is read. An unclear answer is never a yes."""
+"""The possible answers of a person, and their parser. An unclear answer never approves a call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     question: str | None = None
-    """The id of the question that is answered; if given, it has to match."""
+    """The id of the question. Optional; if given, it must match."""
 
 
 class Approve(_Answer):
@@ -27,24 +27,24 @@ class Approve(_Answer):
 
 
 class EditedCall(BaseModel):
-    """A tool call as the reviewer wants it."""
+    """The tool call that the reviewer wants instead."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str | None = None
-    """The tool's own name."""
+    """The tool's name. Optional; it can't be changed."""
     args: VoiceCallInput
 
 
 class Edit(_Answer):
-    """Make this call instead. It is quoted anew, and asked about again if it is dearer."""
+    """Make this call instead. It gets a new quote, and a new question if it costs more."""
 
     type: Literal["edit"] = "edit"
     edited_action: EditedCall
 
 
 class Reject(_Answer):
-    """Do not make the call. The model is told not to try again."""
+    """Do not make the call. The model receives the instruction not to retry."""
 
     type: Literal["reject"] = "reject"
     message: str | None = None
@@ -58,33 +58,33 @@ class Respond(_Answer):
 
 
 Decision = Annotated[Approve | Edit | Reject | Respond, Field(discriminator="type")]
-"""What a person may answer."""
+"""An answer of a person."""
 
 ApprovalFunction = Callable[[VoiceCallInput, VoiceCallQuote], Awaitable[Any] | Any]
-"""Asks a person in the application's own way; sync or async.
+"""An application's function that asks a person; sync or async.
 
-Returns a decision, as one of the types above or as a mapping of the same shape. `True` and
+Returns a decision: one of the types above, or a mapping with the same fields. `True` and
 `"approve"` approve, `False` and `"reject"` reject.
 """
 
 Approval = Literal["never", "interrupt"] | ApprovalFunction
-"""Who is asked: nobody, the person behind a graph, or a function."""
+"""Who is asked: nobody, a person through the graph, or a function."""
 
 _DECISION: TypeAdapter[Approve | Edit | Reject | Respond] = TypeAdapter(Decision)
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An answer that is no decision on this question.
+    """An answer that is not a valid decision on this question.
 
     Attributes:
-        why: what is wrong with it, in a few words without a full stop.
+        why: what is wrong with the answer; a short text without a full stop.
     """
 
     why: str
 
     def note(self, question_id: str) -> str:
-        """What to tell the person when the question is asked again."""
+        """Return the note for the person when the question is asked again."""
         return (
             f"The last answer was not used: {self.why}. Answer with approve, edit, reject or"
             f" respond, such as Command(resume={{'{question_id}': {{'type': 'approve'}}}})."
@@ -94,13 +94,13 @@ class Unreadable:
 def read_decision(
     answer: object, *, tool_name: str | None = None, question_id: str | None = None
 ) -> Approve | Edit | Reject | Respond | Unreadable:
-    """Read what a person, or the application in their place, answered.
+    """Parse an answer from a person or from the application's function.
 
     Args:
-        answer: a decision, a mapping of its shape, `{"decisions": [decision]}`, a list of one,
-            a bool, or a decision's type as a string.
-        tool_name: the name that an edit may give.
-        question_id: the question that the answer came to.
+        answer: a decision, a mapping with its fields, `{"decisions": [decision]}`, a list with one
+            decision, a bool, or the type of a decision as a string.
+        tool_name: the only tool name that an edit may have.
+        question_id: the id of the question that was asked.
     """
     decision = _parse(answer)
     if isinstance(decision, Unreadable):
@@ -113,17 +113,17 @@ def read_decision(
 
 
 def stored(decision: Approve | Edit | Reject | Respond) -> dict[str, Any]:
-    """The decision as JSON for the journal; `from_store` reads it back."""
+    """Return the decision as JSON for the journal; `from_store` parses it."""
     return decision.model_dump(mode="json", exclude_none=True)
 
 
 def from_store(answer: Mapping[str, Any]) -> Approve | Edit | Reject | Respond:
-    """The decision that was stored."""
+    """Return the decision from the JSON in the journal."""
     return _DECISION.validate_python(answer)
 
 
 def decision_schema(tool_name: str) -> dict[str, Any]:
-    """JSON schema of what may be answered, for review screens."""
+    """Return the JSON schema of a valid answer, for review screens."""
     schema: dict[str, Any] = json.loads(_decision_schema_text())
     schema["$defs"]["EditedCall"]["properties"]["name"] = {"const": tool_name, "type": "string"}
     return schema
@@ -131,8 +131,8 @@ def decision_schema(tool_name: str) -> dict[str, Any]:
 
 @cache
 def _decision_schema_text() -> str:
-    # Pydantic needs ten milliseconds to build a schema, and each question carries this one. The
-    # text is kept, not the dictionary: each question gets one of its own to change.
+    # Pydantic needs ten milliseconds to build the schema, and each question carries it. The cache
+    # holds text and not a dictionary, so that each question gets its own copy to change.
     return json.dumps(_DECISION.json_schema())
 
 
@@ -151,12 +151,12 @@ def _parse(answer: object) -> Approve | Edit | Reject | Respond | Unreadable:
         answer = {"type": answer}
     try:
         return _DECISION.validate_python(answer)
-    except (ValidationError, RecursionError) as wrong:
-        return Unreadable(f"it is no decision ({_problems(wrong)})")
+    except (ValidationError, RecursionError) as error:
+        return Unreadable(f"it is not a valid decision ({_problems(error)})")
 
 
-def _problems(wrong: ValidationError | RecursionError) -> str:
-    if isinstance(wrong, RecursionError):
+def _problems(error: ValidationError | RecursionError) -> str:
+    if isinstance(error, RecursionError):
         return "nested too deeply"
-    found = (problem["msg"] for problem in wrong.errors(include_input=False, include_url=False))
+    found = (problem["msg"] for problem in error.errors(include_input=False, include_url=False))
     return "; ".join(dict.fromkeys(found))[:400]

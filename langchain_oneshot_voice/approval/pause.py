@@ -1,17 +1,19 @@
-"""Pausing a LangGraph graph with a question, and hearing the answers it is resumed with.
+"""Pauses a LangGraph graph with a question, and records the answers that it is resumed with.
 
-A question is not asked with `interrupt()`: LangGraph matches those answers by counting questions,
-and a call that has finished, or runs in another thread, shifts the count. It is asked by raising
-`GraphInterrupt` with an id of its own, so that the numbers of the user's interrupts never move.
+This module does not use `interrupt()`. LangGraph matches the answers of `interrupt()` to questions
+by counting, and a call that has finished, or that runs in another thread, changes the count.
+Instead, a question raises `GraphInterrupt` with its own id, so the counts of the user's interrupts
+stay correct.
 
-An answer by id is exact. A bare answer (`Command(resume=value)`) has no address, and LangGraph
-gives an old one again, so it counts only if the checkpoint has exactly one question open, that
-question is ours, and no older bare answer can be meant. What can't be told apart is asked again.
+An answer by id is exact. A bare answer (`Command(resume=value)`) names no question, and LangGraph
+may deliver an old one again. So a bare answer counts only if the checkpoint has exactly one open
+question, this question is from this package, and there can be no older bare answer. If it is not
+clear which question was answered, the person is asked again.
 
-LangGraph keeps a bare answer with the root's checkpoint. Once it is heard it is cleared there, with
-the checkpointer's public `put_writes`, so that no later question gets it. The checkpointer is used
-in the thread, or on the loop, of the caller: many are bound to it. Each step here is written once:
-a `Side` (see `caller_side.py`) carries it out, sync or async.
+LangGraph stores a bare answer with the root's checkpoint. After the answer is read, it is cleared
+there with the checkpointer's public `put_writes`, so that no later question receives it. Many
+checkpointers are bound to the caller's thread or loop and must be used there. Each step is written
+once; a `Side` (see `caller_side.py`) executes it, sync or async.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import threading
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NoReturn
 
 from langchain_oneshot_voice.approval.decisions import (
@@ -30,7 +33,7 @@ from langchain_oneshot_voice.approval.decisions import (
     read_decision,
     stored,
 )
-from langchain_oneshot_voice.approval.questions import Question
+from langchain_oneshot_voice.approval.questions import Pending
 from langchain_oneshot_voice.caller_side import Side
 from langchain_oneshot_voice.graph_task import (
     CHECKPOINT_MAP,
@@ -51,14 +54,16 @@ _RESUME = "__resume__"
 _INTERRUPT = "__interrupt__"
 _NOT_AN_OUTPUT = {_RESUME, _INTERRUPT, "__error__", "__error_source_node__"}
 
-_LOOKS, _BETWEEN_LOOKS = 250, 0.004
-"""Looks, and seconds between them, for a bare answer that LangGraph stores in the background."""
+_POLLS, _POLL_SECONDS = 250, 0.004
+"""Number of polls, and polling interval in seconds, until LangGraph has stored a bare answer.
+
+It stores the answer in the background."""
 
 _QUESTION_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def missing_private_name(configurable: Mapping[str, Any]) -> str | None:
-    """The first of LangGraph's private names that bare answers need and that is not there."""
+    """Return the first of LangGraph's private names that is missing; bare answers need them all."""
     for name in PRIVATE_NAMES:
         if configurable.get(name) is None:
             return name
@@ -68,7 +73,7 @@ def missing_private_name(configurable: Mapping[str, Any]) -> str | None:
 
 
 def can_pause(task: GraphTask | None) -> bool:
-    """Whether the graph can be paused and resumed: it has a checkpointer and a thread."""
+    """Return whether the graph can be paused and resumed: it needs a checkpointer and a thread."""
     return (
         task is not None
         and task.thread is not None
@@ -77,21 +82,21 @@ def can_pause(task: GraphTask | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
-    """What the root's checkpoint holds: a bare answer, and the ids of the open questions."""
+class _CheckpointAnswers:
+    """Content of the root's checkpoint: the bare answer, and the ids of the open questions."""
 
     bare: Any
     open_questions: tuple[str, ...]
 
 
 class GraphPause:
-    """The paused graph around one tool call.
+    """Pauses the graph of one tool call, and reads its answers.
 
     Args:
-        task: where the tool call runs; its graph can be paused (`can_pause`).
-        journal: where questions and answers are kept.
-        side: carries out each step for a sync or an async caller.
-        tool_name: the tool's own name, for edits.
+        task: the task of the tool call. Its graph must be pausable (`can_pause`).
+        journal: stores questions and answers.
+        side: executes each step for a sync or an async caller.
+        tool_name: the tool's name, to check edits.
     """
 
     def __init__(self, task: GraphTask, journal: CallJournal, side: Side, tool_name: str) -> None:
@@ -101,10 +106,10 @@ class GraphPause:
         self._tool_name = tool_name
         self._thread = task.thread or ""
         self._saver: Any = configurable[CHECKPOINTER]
-        self._by_id: Mapping[str, Any] | None = configurable.get(RESUME_MAP)
-        self._moved = missing_private_name(configurable)
-        if self._moved is not None:
-            log.warning("bare answers are refused: LangGraph has no %s any more", self._moved)
+        self._answers_by_id: Mapping[str, Any] | None = configurable.get(RESUME_MAP)
+        self._missing_name = missing_private_name(configurable)
+        if self._missing_name is not None:
+            log.warning("bare answers are refused: this LangGraph has no %s", self._missing_name)
             return
         self._null_resume: Any = configurable[SCRATCHPAD].get_null_resume
         # With durability "exit" LangGraph stores nothing while the graph runs.
@@ -116,86 +121,80 @@ class GraphPause:
         }
         self._root = {"configurable": root}
 
-    async def hear(self) -> None:
-        """Record every answer that this run brings to any question of ours in the thread.
+    async def record_answers(self) -> None:
+        """Record every answer in this run to any of the package's questions in the thread.
 
-        Another call's run may come first to the answer of this call's question, so each run
-        records all of them.
+        LangGraph may run another call's task first, so each task records the answers for all calls.
         """
-        if self._by_id is not None:
-            given = {key: value for key, value in self._by_id.items() if _is_id(key)}
+        if self._answers_by_id is not None:
+            given = {key: value for key, value in self._answers_by_id.items() if _is_id(key)}
             asked = await self._side.run(self._journal.questions_of, tuple(given), self._thread)
             for question in asked:
                 await self._record(question, given[question.question_id])
-        elif self._moved is None and self._null_resume(False) is not None:  # noqa: FBT003 - theirs
-            await self._hear_bare()
+        elif self._missing_name is None and self._null_resume(False) is not None:  # noqa: FBT003 - LangGraph's
+            await self._record_bare_answer()
 
-    async def ask(self, *questions: tuple[AskedQuestion, Question]) -> NoReturn:
-        """Pause the graph with these questions, each of which is answered by itself.
+    async def ask(self, *pending: Pending) -> NoReturn:
+        """Pause the graph with these questions. Each needs its own answer.
 
         Raises:
-            GraphInterrupt: always. The graph goes on when it is resumed with an answer.
+            GraphInterrupt: always. The graph continues when it is resumed with an answer.
         """
         from langgraph.errors import GraphInterrupt  # noqa: PLC0415 - an optional extra
 
-        raise GraphInterrupt(tuple([await self._interrupt(*question) for question in questions]))
+        raise GraphInterrupt(tuple([await self._interrupt(one) for one in pending]))
 
-    async def _interrupt(self, asked: AskedQuestion, question: Question) -> Any:  # noqa: ANN401 - LangGraph's
+    async def _interrupt(self, pending: Pending) -> Any:  # noqa: ANN401 - LangGraph's
         from langgraph.types import Interrupt  # noqa: PLC0415 - an optional extra
 
-        bare_ok = await self._void_bare()
-        await self._side.run(self._note, asked.question_id, bare_ok)
+        bare_ok = await self._clear_bare_answer()
+        question = pending.question
+        note = partial(self._journal.note, question.question_id, bare_ok=bare_ok)
+        await self._side.run(note)
         if not bare_ok and question.note is None:
-            question = replace(question, note=_by_id(question.question_id))
+            question = replace(question, note=_how_to_answer(question.question_id))
         schema = decision_schema(question.tool_name)
         return Interrupt(question.value(), id=question.question_id, response_schema=schema)
 
-    async def _note(self, question_id: str, bare_ok: bool) -> None:
-        await self._journal.note(question_id, bare_ok=bare_ok)
-
     async def _record(self, question: AskedQuestion, answer: object) -> None:
-        if question.answer is not None:  # the first answer stands
+        if question.answer is not None:  # the first answer counts
             return
-        name, decision = (
-            question.question_id,
-            read_decision(answer, tool_name=self._tool_name, question_id=question.question_id),
-        )
+        name = question.question_id
+        decision = read_decision(answer, tool_name=self._tool_name, question_id=name)
         if isinstance(decision, Unreadable):
-            await self._side.run(self._say, name, decision.note(name))
+            await self._side.run(partial(self._journal.note, name, note=decision.note(name)))
         else:
             await self._side.run(self._journal.answer, name, stored(decision))
 
-    async def _say(self, question_id: str, why: str) -> None:
-        await self._journal.note(question_id, note=why)
-
-    async def _hear_bare(self) -> None:
-        """Take the bare answer of this run, if it can only be meant for a question of ours."""
-        found = await self._stored()
+    async def _record_bare_answer(self) -> None:
+        """Record this run's bare answer if it can only belong to one question of this package."""
+        found = await self._read_stored()
         if found is None or len(found.open_questions) != 1:
             return
         [open_id] = found.open_questions
         asked = await self._side.run(self._journal.questions_of, (open_id,), self._thread)
         if not asked:
-            return  # the open question is the user's own
-        with _taking(self._thread, open_id) as first:
-            value = self._null_resume(True) if first else None  # noqa: FBT003 - LangGraph's
+            return  # the open question is the user's
+        with _claim_answer(self._thread, open_id) as claimed:
+            value = self._null_resume(True) if claimed else None  # noqa: FBT003 - LangGraph's
             if value is not None:
                 _TAKEN.add(self._null_resume)
                 if asked[0].bare_ok:
                     await self._record(asked[0], value)
                 else:
-                    await self._side.run(self._say, open_id, _asked_again(open_id))
-                # After a crash, too, no other question may be given it again.
-                await self._void_bare(taken=True)
-        while not first and (self._thread, open_id) in _BEING_TAKEN:
+                    note = _ask_again_note(open_id)
+                    await self._side.run(partial(self._journal.note, open_id, note=note))
+                # Otherwise LangGraph would deliver it to another question after a crash.
+                await self._clear_bare_answer(taken=True)
+        while not claimed and (self._thread, open_id) in _IN_PROGRESS:
             await self._side.sleep(0.002)
 
-    async def _stored(self) -> _Stored | None:
-        """What the root's checkpoint holds; `None` if it can't be read here."""
+    async def _read_stored(self) -> _CheckpointAnswers | None:
+        """Read the root's checkpoint; return `None` if it can't be read here."""
         try:
             found = await self._side.read_checkpoint(self._saver, self._root)
-        except Exception as trouble:  # noqa: BLE001 - a saver of the user's, bound to another loop
-            log.warning("the checkpoint can't be read here: %s", type(trouble).__name__)
+        except Exception as error:  # noqa: BLE001 - the user's saver may be bound to another loop
+            log.warning("the checkpoint can't be read here: %s", type(error).__name__)
             return None
         writes = (found.pending_writes if found is not None else None) or []
         finished = {
@@ -210,41 +209,45 @@ class GraphPause:
             if channel == _INTERRUPT and task not in finished
             for interrupt in value
         ]
-        return _Stored(bare[0] if bare else None, tuple(dict.fromkeys(open_questions)))
+        return _CheckpointAnswers(bare[0] if bare else None, tuple(dict.fromkeys(open_questions)))
 
-    async def _void_bare(self, *, taken: bool = False) -> bool:
+    async def _clear_bare_answer(self, *, taken: bool = False) -> bool:
         """Clear the stored bare answer.
 
+        Args:
+            taken: true if this call has just read the bare answer.
+
         Returns:
-            True only if it is sure that no older bare answer is left for a question asked now.
+            True only if it is certain that a new question can't receive an older bare answer.
         """
-        if self._moved is not None:
+        if self._missing_name is not None:
             return False
-        # A look does not tell whether somebody took it, so another one's answer counts as left.
-        left = self._null_resume(False) is not None and self._null_resume not in _TAKEN  # noqa: FBT003
-        waits = self._stores and (taken or left)
-        for _ in range(_LOOKS if waits else 1):
-            found = await self._stored()
+        # Reading does not show whether the user's code consumed the answer, so an answer that this
+        # package did not read counts as left over.
+        answer_left = self._null_resume(False) is not None and self._null_resume not in _TAKEN  # noqa: FBT003
+        polls = self._stores and (taken or answer_left)
+        for _ in range(_POLLS if polls else 1):
+            found = await self._read_stored()
             if found is None:
                 return False
             if found.bare is not None:
-                return await self._clear() and (self._stores or not left)
+                return await self._write_empty_answer() and (self._stores or not answer_left)
             if self._stores and self._null_resume in _CLEARED:
-                return True  # another call of this task has cleared it meanwhile
-            if waits:
-                await self._side.sleep(_BETWEEN_LOOKS)
-        return not left
+                return True  # another call in this task has cleared it
+            if polls:
+                await self._side.sleep(_POLL_SECONDS)
+        return not answer_left
 
-    async def _clear(self) -> bool:
+    async def _write_empty_answer(self) -> bool:
         try:
-            # LangGraph takes None for "no answer".
+            # LangGraph treats None as "no answer".
             await self._side.write_checkpoint(
                 self._saver, self._root, [(_RESUME, None)], _NULL_TASK
             )
-        except Exception as trouble:  # noqa: BLE001 - a saver of the user's
-            log.warning("an old answer can't be cleared: %s", type(trouble).__name__)
+        except Exception as error:  # noqa: BLE001 - the user's saver
+            log.warning("an old answer can't be cleared: %s", type(error).__name__)
             return False
-        found = await self._stored()
+        found = await self._read_stored()
         cleared = found is not None and found.bare is None
         if cleared:
             _CLEARED.add(self._null_resume)
@@ -252,45 +255,45 @@ class GraphPause:
 
 
 _TAKEN: weakref.WeakSet[Any] = weakref.WeakSet()
-"""The `get_null_resume` of the tasks in which a call of ours took the bare answer."""
+"""The `get_null_resume` of each task in which a call of this package read the bare answer."""
 
 _CLEARED: weakref.WeakSet[Any] = weakref.WeakSet()
-"""The `get_null_resume` of the tasks in whose run a stored bare answer was seen and cleared.
+"""The `get_null_resume` of each task in which a stored bare answer was cleared.
 
-LangGraph stores the bare answer of a run once, so it does not come back in that run.
+LangGraph stores the bare answer once per run, so it can't reappear in that run.
 """
 
-_BEING_TAKEN: set[tuple[str, str]] = set()
-"""Questions whose bare answer some call of this process is recording at this moment."""
+_IN_PROGRESS: set[tuple[str, str]] = set()
+"""Questions, with their threads, whose bare answer a call of this process is recording now."""
 
-_TAKING_LOCK = threading.Lock()
+_CLAIM_LOCK = threading.Lock()
 
 
-class _taking:  # noqa: N801 - a context manager
-    """True for the one who takes the bare answer; the others wait until it is recorded."""
+class _claim_answer:  # noqa: N801 - a context manager
+    """Context manager that is true for one call only; that call records the bare answer."""
 
     def __init__(self, thread: str, question_id: str) -> None:
         self._name = (thread, question_id)
-        self._first = False
+        self._claimed = False
 
     def __enter__(self) -> bool:
-        with _TAKING_LOCK:
-            self._first = self._name not in _BEING_TAKEN
-            if self._first:
-                _BEING_TAKEN.add(self._name)
-        return self._first
+        with _CLAIM_LOCK:
+            self._claimed = self._name not in _IN_PROGRESS
+            if self._claimed:
+                _IN_PROGRESS.add(self._name)
+        return self._claimed
 
     def __exit__(self, *_: object) -> None:
-        if self._first:
-            _BEING_TAKEN.discard(self._name)
+        if self._claimed:
+            _IN_PROGRESS.discard(self._name)
 
 
-def _by_id(question_id: str) -> str:
+def _how_to_answer(question_id: str) -> str:
     return f"Answer it by its id: Command(resume={{'{question_id}': {{'type': 'approve'}}}})."
 
 
-def _asked_again(question_id: str) -> str:
-    return f"The last answer did not say which question it was for. {_by_id(question_id)}"
+def _ask_again_note(question_id: str) -> str:
+    return f"The last answer did not name its question. {_how_to_answer(question_id)}"
 
 
 def _is_id(name: object) -> bool:

@@ -1,4 +1,4 @@
-"""What a person is shown before a call is paid, and the id that binds an answer to it."""
+"""The question that a person sees before a call is paid, and the id that binds an answer to it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from langchain_oneshot_voice.journal.records import AskedQuestion
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallQuote
 from langchain_oneshot_voice.visible_text import plain
 
 _LONGEST_WORDS = 2000
-"""Characters of one text of the provider's that a person is shown."""
+"""Limit on the characters of one text from the provider that a person sees."""
 
 
 def question_id(
@@ -24,9 +25,9 @@ def question_id(
     request: dict[str, Any],
     price: Decimal,
 ) -> str:
-    """32 hexadecimal digits, the form in which LangGraph takes an answer by id.
+    """Return an id of 32 hexadecimal digits, the format that LangGraph needs for answers by id.
 
-    Equal only for the same question about exactly this request at this price.
+    Two ids are equal only for the same question about exactly the same request and price.
     """
     parts = [thread, namespace, call_key, number, request, str(price)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -34,17 +35,17 @@ def question_id(
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a person is asked.
+    """A question to a person, as it is shown.
 
     Attributes:
-        question_id: by which it is answered.
-        request: the call in the model's words, numbers in E.164.
-        quote: its price and plan.
-        worst_case: US dollars that it can cost at most.
-        added: what the package and the policy add to the model's words, by field.
-        tool_name: the tool's own name.
-        tool_call_id: the tool call that asked for it, if there is one.
-        agreed_before: the price of an earlier yes, if the call is dearer now.
+        question_id: the id of the question; the answer refers to it.
+        request: the call as the model requested it, with numbers in E.164.
+        quote: the price and the plan of the call.
+        worst_case: the highest possible cost in US dollars.
+        added: texts that the package and the policy add to the request, by field.
+        tool_name: the tool's name.
+        tool_call_id: id of the tool call that requested the call; `None` if there is none.
+        agreed_before: the price in US dollars that was approved before, if the call costs more now.
         note: what was wrong with the last answer, or how to answer.
     """
 
@@ -59,7 +60,7 @@ class Question:
     note: str | None = None
 
     def description(self) -> str:
-        """The question in words, on one line."""
+        """Return the question as one line of text."""
         what = "Conference call" if self.quote.conference else "Phone call"
         price = f"{what} to {', '.join(self.request.numbers)} for ${_amount(self.quote.total)}"
         fee = self.quote.phone_registration_fee
@@ -80,7 +81,7 @@ class Question:
         return f"{price}.{again} Objective: {plain(self.request.objective)}{note}"
 
     def value(self) -> dict[str, Any]:
-        """The interrupt's value: a `ToolApprovalRequest` with the quote beside it, as JSON."""
+        """Return the interrupt's value as JSON: a `ToolApprovalRequest`, with the quote added."""
         plan = self.quote.model_dump(mode="json", exclude={"raw"}, exclude_none=True)
         shown: dict[str, Any] = {
             "type": "tool_approval",
@@ -95,8 +96,16 @@ class Question:
         return shown | {"note": self.note} if self.note else shown
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A question that pauses the graph: its record in the journal, and what the person sees."""
+
+    asked: AskedQuestion
+    question: Question
+
+
 def _visible(words: Any, longest: int | None = None) -> Any:  # noqa: ANN401 - JSON of any shape
-    """The same JSON with every text on one line, without characters that show nothing."""
+    """Return the same JSON with every text on one line and without invisible characters."""
     if isinstance(words, str):
         return plain(words)[:longest]
     if isinstance(words, dict):
@@ -107,6 +116,6 @@ def _visible(words: Any, longest: int | None = None) -> Any:  # noqa: ANN401 - J
 
 
 def _amount(dollars: Decimal) -> str:
-    """Exact, with cents: `6.75`, `8.50`, `0.123456`."""
+    """Format an exact amount with at least two decimals: `6.75`, `8.50`, `0.123456`."""
     cents = dollars.quantize(Decimal("0.01"))
     return str(cents) if cents == dollars else f"{dollars.normalize():f}"

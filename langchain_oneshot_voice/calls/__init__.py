@@ -1,13 +1,14 @@
-"""The life of one call, from request to outcome, exactly once.
+"""Takes one call from its request to its outcome, exactly once.
 
-call_key.py     which call is this
-states.py       pure: a state and an event give the next state
-driver.py       carries out what a state asks for, and records it
-price_leg.py    from a request to a price that everybody has agreed to
-payment_leg.py  signing, presenting, and learning a payment's fate
-run.py          one run's hold on the call in the journal
-services.py     what all of them work with: service, journal, policy, clock, times
-withdrawal.py   taking back calls that are not paid yet
-many.py         many calls at once, each handed out as it ends
-results.py      what a record amounts to for the caller
+call_key.py     the identity of a call
+states.py       pure functions: a state and an event give the next state
+driver.py       performs the step that a state needs, and records it
+price_leg.py    from a request to a price that the policy and the person agree to
+payment_leg.py  signs and sends a payment, and finds out whether it was taken
+run.py          one run's ownership of a call in the journal
+services.py     what the other modules use: service, journal, policy, clock, timing
+withdrawal.py   cancels calls that are not paid yet
+many.py         runs many calls at once, and yields each when it ends
+results.py      turns journal records into results and errors
+diagram.py      draws the diagrams of `docs/life-of-a-call.md`
 """

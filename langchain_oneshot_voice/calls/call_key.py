@@ -1,7 +1,7 @@
-"""CallKey: the identity of one intended call, and when two calls are the same in substance.
+"""CallKey: the identity of one intended call. Also the fingerprint that finds equal calls.
 
-The key comes from the framework or the application, never from the model: it tells a retry of a
-call from another call.
+The key comes from the framework or the application, never from the model. It distinguishes a retry
+of a call from a new call.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ class CallKey:
     """The identity of one intended call.
 
     Attributes:
-        key: equal for what is the same call; any text.
-        answers_for: for how many seconds an ended call answers this key again; `None` for ever.
+        key: any text. Two requests with the same key are the same call.
+        answers_for: how long, in seconds, the outcome of an ended call is reused for this key;
+            `None` for no limit.
     """
 
     key: str
@@ -40,14 +41,15 @@ class CallKey:
         task: GraphTask | None = None,
         window: float = 0.0,
     ) -> CallKey:
-        """The key made of the first of these that is known.
+        """Make a key from the first of these that is given.
 
-        1. `idempotency_key`: the application's own. One key is one call, whatever its words.
+        1. `idempotency_key`: chosen by the application. One key is one call, even if the request
+           has other words.
         2. `tool_call_id`, with the thread and the request. Without a thread the id can repeat
-           (some models count from 0), so an ended call answers it for `window` seconds only.
-        3. `task`: the place in the graph, the request, and how many equal requests came before
-           it in this run of the task.
-        4. None of them: a fresh key.
+           (some models count from 0), so an outcome is reused for `window` seconds only.
+        3. `task`: the position in the graph, the request, and the number of equal requests
+           before it in this run of the task.
+        4. None of them: a random key.
         """
         if idempotency_key is not None:
             return cls(_digest("idempotency_key", idempotency_key))
@@ -69,7 +71,7 @@ class CallKey:
         tool_call_id: str | None = None,
         window: float = 0.0,
     ) -> CallKey:
-        """The key that a LangChain run's config makes; see `of`."""
+        """Make the key from a LangChain run's config; see `of`."""
         configurable = (config or {}).get("configurable") or {}
         return cls.of(
             request,
@@ -82,23 +84,24 @@ class CallKey:
 
     @classmethod
     def in_list(cls, request: VoiceCallInput, list_name: str) -> CallKey:
-        """The key of a call of a list. Equal requests of one list are one call."""
+        """Make the key of a call in a list. Equal requests in one list are one call."""
         return cls(_digest("list", list_name, _asked(request)))
 
     def on_record(self, *, account: str, tenant: str, base_url: str) -> str:
-        """The key in the journal: payer, tenant and service are part of it."""
+        """Return the key for the journal, which includes payer, tenant and service."""
         return _digest("call", self.key, account.lower(), tenant, base_url)
 
 
 def edited_key(call_key: str, question_id: str, request: VoiceCallInput) -> str:
-    """The journal's key of the call that a person made of another one."""
+    """Return the journal's key of the call that replaces an edited one."""
     return _digest("edited", call_key, question_id, _asked(request))
 
 
 def list_name(key: str | None, config: RunnableConfig | None) -> str:
-    """The name of a list of calls, from which their keys are made.
+    """Return the name of a list of calls, from which their keys are made.
 
-    The application's own; else the place in the graph; else a new one.
+    It comes from the application's key, or else from the position in the graph, or else it is
+    random.
     """
     configurable = (config or {}).get("configurable") or {}
     named = configurable.get("idempotency_key") if key is None else key
@@ -111,7 +114,7 @@ def list_name(key: str | None, config: RunnableConfig | None) -> str:
 
 
 def fingerprint(request: VoiceCallInput) -> str:
-    """Equal for calls to the same numbers with the same objective, but for case and spacing."""
+    """Return a hash of the numbers and the objective, ignoring case and spacing."""
     objective = " ".join(request.objective.casefold().split())
     return _digest("fingerprint", *sorted(request.numbers), objective)
 

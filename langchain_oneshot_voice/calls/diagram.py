@@ -1,8 +1,8 @@
-"""Draws the life of a call from its tables, for `docs/life-of-a-call.md`.
+"""Draws the diagrams of `docs/life-of-a-call.md` from the tables of states.
 
     python -m langchain_oneshot_voice.calls.diagram docs/life-of-a-call.md
 
-writes the drawings between their marks in the page; a test compares them.
+writes each diagram between its marks in the page. A test checks that the page is up to date.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from langchain_oneshot_voice.calls.states import AFTER
 
 
 def run_diagram() -> str:
-    """One run of a call, as a Mermaid state diagram."""
+    """Return the states of one run of a call as a Mermaid diagram."""
     lines = ["stateDiagram-v2", "    [*] --> Claimed"]
     lines += [
         f"    {state.__name__} --> {then.__name__}" for state in AFTER for then in AFTER[state]
@@ -26,14 +26,14 @@ def run_diagram() -> str:
 
 
 def record_diagram() -> str:
-    """The states on record, as a Mermaid state diagram."""
+    """Return the states in the journal as a Mermaid diagram."""
     lines = ["stateDiagram-v2", "    [*] --> claimed"]
     lines += [f"    {state} --> {then}" for state in STATES for then in STATES[state].follows]
     return _mermaid(lines)
 
 
 def vocabulary() -> str:
-    """How far a call is: on record, in a result, and in progress, as a Markdown table."""
+    """Return a Markdown table of each state's names: in the journal, results and progress."""
     rows = [
         f"| `{state}` | `{facts.status}` | {f'`{facts.stage}`' if facts.stage else ''} |"
         for state, facts in STATES.items()
@@ -44,7 +44,7 @@ def vocabulary() -> str:
 
 
 def page(written: str) -> str:
-    """The page with its drawings as the tables have them now.
+    """Return the page with diagrams that match the current tables.
 
     Raises:
         ValueError: one of the marks is missing.

@@ -1,12 +1,12 @@
-"""CallDriver: carries one call from its request to its outcome, exactly once.
+"""CallDriver: runs one call from its request to its outcome, exactly once.
 
-`states.py` says what follows what. The driver carries out what a state asks for, records each step
-before it matters, and turns what it sees into an event. A fresh call and a recovered one are driven
-by the same code from different states, so that whatever dies on the way, the next run under the
-same key goes on from the record. No step is steered by an exception; a `VoiceCallError` is raised
-only as the outcome of the run.
+`states.py` defines the transitions. The driver performs the step that a state needs, records it in
+the journal before its effect is possible, and turns the outcome into an event. New and recovered
+calls use the same code and start in different states. So if a run is killed, the next run with the
+same key continues from the record. Exceptions do not control the steps; the driver raises a
+`VoiceCallError` only as the outcome of a run.
 
-The payment leg is in `payment_leg.py`, the way to an agreed price in `price_leg.py`.
+`price_leg.py` has the steps until the price is agreed, `payment_leg.py` those of the payment.
 """
 
 from __future__ import annotations
@@ -14,28 +14,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import sys
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import assert_never
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 
 from langchain_oneshot_voice import wording
-from langchain_oneshot_voice.approval.agreement import approved_price, last_no_or_edit
+from langchain_oneshot_voice.approval.agreement import approved_price, last_refusal_or_edit
 from langchain_oneshot_voice.approval.decisions import Edit
-from langchain_oneshot_voice.approval.questions import Question
+from langchain_oneshot_voice.approval.questions import Pending
 from langchain_oneshot_voice.call_states import ENDED, UNSIGNED
 from langchain_oneshot_voice.calls import states as s
 from langchain_oneshot_voice.calls.call_key import edited_key, fingerprint
 from langchain_oneshot_voice.calls.payment_leg import NO_CREDITS, PaymentLeg
-from langchain_oneshot_voice.calls.price_leg import PriceLeg, stands
-from langchain_oneshot_voice.calls.results import busy, declined_result, result_of
+from langchain_oneshot_voice.calls.price_leg import PriceLeg, is_usable
+from langchain_oneshot_voice.calls.results import declined_result, number_busy_error, result_of
 from langchain_oneshot_voice.calls.run import Run
-from langchain_oneshot_voice.calls.services import Asker, CallServices
+from langchain_oneshot_voice.calls.services import AskContext, CallServices, duplicate_seconds
 from langchain_oneshot_voice.do_not_call import find_opt_out, suppress_opt_outs
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import (
@@ -48,50 +46,40 @@ from langchain_oneshot_voice.journal import (
 from langchain_oneshot_voice.oneshot.answers import Job
 from langchain_oneshot_voice.oneshot.requests import request_body
 from langchain_oneshot_voice.oneshot.results import was_answered
-from langchain_oneshot_voice.policy import CallPolicy
-from langchain_oneshot_voice.progress import ProgressTeller
+from langchain_oneshot_voice.progress import ProgressReporter
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
 
 log = logging.getLogger(__name__)
 
-_SCREENING = "langchain_oneshot_voice.policy.screening"
+_NUMBER_CHECK_TIMEOUT = 5.0
+"""Time limit for checking whether another, abandoned call to the number has ended, in seconds."""
 
-_QUICK_LOOK = 5.0
-"""Seconds spent on an earlier call that nobody works on, to see whether its phone is free."""
-
-_LONGEST_WAIT_FOR_HOLDER = 1.0
-"""Seconds between looks at a call that another worker holds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """The graph has to be paused: the question on record, and what the person is shown."""
-
-    asked: AskedQuestion
-    question: Question
+_LONGEST_OWNER_POLL = 1.0
+"""Longest polling interval for a call that another worker owns, in seconds."""
 
 
 class CallDriver:
     """One run of one call.
 
     Args:
-        services: what to make it with.
-        call_key: which call it is, as on record.
-        teller: told of each step.
-        wait: seconds to wait for the outcome, and for an answer about a payment.
-        asker: where a person is asked from.
-        answers_for: seconds for which an ended call answers the key; `None` for ever.
+        services: the service, the journal and the settings of the caller.
+        call_key: the call's key in the journal.
+        reporter: reports the progress.
+        wait: time limit for the outcome, and for an answer about a payment, in seconds.
+        ask_context: where a person is asked.
+        answers_for: how long, in seconds, an ended call's outcome is reused for the key; `None`
+            for no limit.
         former_key: the key that version 0.1.0 gave the call.
-        approved: a price that a person said yes to beforehand, by editing another call.
+        approved: the price in US dollars that a person approved by editing another call.
     """
 
     def __init__(
         self,
         services: CallServices,
         call_key: str,
-        teller: ProgressTeller,
+        reporter: ProgressReporter,
         wait: float,
-        asker: Asker | None = None,
+        ask_context: AskContext | None = None,
         *,
         answers_for: float | None = None,
         former_key: str | None = None,
@@ -100,44 +88,44 @@ class CallDriver:
         self._services = services
         self._journal = services.journal
         self._clock = services.clock
-        self._teller = teller
+        self._reporter = reporter
         self._wait = wait
         self._deadline = services.clock.monotonic() + wait
-        self._asker = asker = asker or Asker()
+        self._ask_context = ask_context = ask_context or AskContext()
         self._answers_for = answers_for
         self._former_key = former_key
         self._run = Run(services, call_key, secrets.token_hex(8))
-        self._price = PriceLeg(services, self._run, teller, asker, approved)
-        self._payment = PaymentLeg(services, self._run, teller, wait)
-        self._held: VoiceCallError | None = None
+        self._price = PriceLeg(services, self._run, reporter, ask_context, approved)
+        self._payment = PaymentLeg(services, self._run, reporter, wait)
+        self._account_refusal: VoiceCallError | None = None
 
     async def run(self, request: VoiceCallInput) -> VoiceCallResult | Pending:
-        """Drive the call from its request to its outcome, whoever brings it about.
+        """Run the call until it has an outcome. This run or another worker makes the call.
 
         Returns:
-            The result; or the question that the graph has to be paused with.
+            The result, or the question that the graph must be paused with.
 
         Raises:
-            VoiceCallError: the call did not happen, or nobody can know whether it did.
-            JournalUnavailableError: the record can't be kept; nothing was signed.
+            VoiceCallError: the call did not happen, or it can't be determined whether it did.
+            JournalUnavailableError: the journal failed, and nothing was signed.
         """
-        request = await self._screened(request)
+        request = await self._price.screen(request, self._former_key)
         try:
             return await self._claim_and_run(request)
-        except JournalUnavailableError as trouble:
-            if not self._run.pending:
+        except JournalUnavailableError as error:
+            if not self._run.payment_open:
                 raise
-            raise self._unrecorded(trouble) from trouble
+            raise self._unrecorded_payment(error) from error
         except asyncio.CancelledError:
-            await self._payment.withdraw()
-            self._say_what_is_left()
+            await self._payment.cancel_unsent()
+            self._log_interruption()
             raise
         finally:
             await self._run.release()
 
-    def _say_what_is_left(self) -> None:
-        """Whoever waited has gone: say in the log how to read the outcome, if there will be one."""
-        record: CallRecord | None = getattr(self._run, "record", None)  # none before the claim
+    def _log_interruption(self) -> None:
+        """Log that the run was cancelled, and how to get the outcome if the call was paid."""
+        record: CallRecord | None = getattr(self._run, "record", None)  # not set before the claim
         if record is None or record.state in UNSIGNED | ENDED:
             log.info("call %s: interrupted, nothing was paid", self._run.name)
             return
@@ -148,14 +136,14 @@ class CallDriver:
         )
 
     async def finish(self) -> VoiceCallResult | None:
-        """Bring a call that was signed before to its end; place nothing new.
+        """Finish a call that was signed before. No new call is placed.
 
         Returns:
-            Its result; `None` if a live worker holds it, or if nothing was or can be charged.
+            Its result; `None` if a live worker owns it, or if nothing was or can be charged.
 
         Raises:
-            VoiceCallError: nobody can know what became of it.
-            JournalUnavailableError: it could not be looked at.
+            VoiceCallError: it can't be determined whether the call was charged.
+            JournalUnavailableError: the journal failed before the call was taken over.
         """
         try:
             record = await self._run.take()
@@ -163,8 +151,8 @@ class CallDriver:
                 return None
             try:
                 end = await self._drive(self._first_state(record, ()))
-            except JournalUnavailableError as trouble:
-                raise self._unrecorded(trouble) from trouble
+            except JournalUnavailableError as error:
+                raise self._unrecorded_payment(error) from error
             match end:
                 case s.Done() | s.InProgress():
                     return result_of(self._run.record)
@@ -175,88 +163,60 @@ class CallDriver:
         finally:
             await self._run.release()
 
-    def _unrecorded(self, trouble: JournalUnavailableError) -> VoiceCallError:
-        """The journal failed after the payment was signed."""
-        log.error("call %s signed, unrecorded: %s", self._run.name, trouble)
-        return wording.fate_unrecorded(trouble)
-
-    async def _screened(self, request: VoiceCallInput) -> VoiceCallInput:
-        """The request in the policy's words.
-
-        If the call was paid or answered already, its outcome is returned even if today's policy
-        would refuse it.
-        """
-        self._price.screened_at = self._clock.time()
-        read_request = self._services.policy.read_request
-        try:
-            if _SCREENING not in sys.modules:  # the first time imports the numbering plans
-                return await anyio.to_thread.run_sync(read_request, request)
-            return read_request(request)
-        except VoiceCallError:
-            for key in (self._run.call_key, self._former_key):
-                earlier = await self._journal.read(key) if key else None
-                if (
-                    earlier is not None
-                    and earlier.state not in UNSIGNED
-                    and self._is_of_us(earlier)
-                ):
-                    return request
-            raise
-
-    def _is_of_us(self, record: CallRecord) -> bool:
-        """Whether a record is of the same payer, tenant and service: 0.1.0's keys did not say."""
-        services = self._services
-        ours = (services.account, services.policy.tenant, services.client.environment.service)
-        return (record.account.lower(), record.tenant, record.base_url) == ours
+    def _unrecorded_payment(self, error: JournalUnavailableError) -> VoiceCallError:
+        """Log and return the error for a journal that failed after the payment was signed."""
+        log.error("call %s signed, unrecorded: %s", self._run.name, error)
+        return wording.fate_unrecorded(error)
 
     async def _claim_and_run(self, request: VoiceCallInput) -> VoiceCallResult | Pending:
-        """Loop until this run owns the call and has brought it to an end, or has a result."""
+        """Claim the call and run it. Loop until this run or another worker has a result."""
         call = self._new_call(request)
-        began: float | None = None
-        seen_busy: set[str] = set()
+        # The journal's time of the first claim: a call that ends later was not reused.
+        began_at: float | None = None
+        checked: set[str] = set()
         pauses = self._services.timing.pauses()
         while True:
             asked = self._run.now()
             claim = await self._journal.claim(
                 call,
                 owner=self._run.owner,
-                duplicate_window=_window(self._services.policy),
+                duplicate_window=duplicate_seconds(self._services.policy),
                 answers_for=self._answers_for,
-                asked_at=began,
+                asked_at=began_at,
                 former_key=self._former_key,
             )
-            began = claim.now if began is None else began
+            began_at = claim.now if began_at is None else began_at
             record, earlier = claim.record, None
             match claim.kind:
                 case "mine":
-                    self._require_same(record, call)
-                    self._run.hold(record, asked)
+                    self._require_same_request(record, call)
+                    self._run.confirm(record, asked)
                     end = await self._run_claimed(request)
                     if isinstance(end, VoiceCallResult | Pending):
                         return end
                     if isinstance(end, s.Duplicate):
-                        earlier = await self._answer_of(end.record)
+                        earlier = await self._earlier_result(end.record)
                 case "finished":
-                    self._require_same(record, call)
-                    return await self._answer_again(record, began)
+                    self._require_same_request(record, call)
+                    return await self._replayed_answer(record, began_at)
                 case "held":
-                    self._require_same(record, call)
-                    await self._wait_for_holder(record, next(pauses))
+                    self._require_same_request(record, call)
+                    await self._wait_for_owner(record, next(pauses))
                 case "duplicate":
-                    earlier = await self._answer_of(record)
+                    earlier = await self._earlier_result(record)
                 case "number_busy":
-                    if record.call_key in seen_busy or not await self._has_ended(record):
-                        raise busy(call, record)
-                    seen_busy.add(record.call_key)
+                    if record.call_key in checked or not await self._frees_number(record):
+                        raise number_busy_error(call, record)
+                    checked.add(record.call_key)
                 case _:
                     assert_never(claim.kind)
             if earlier is not None:
-                return _handed_out_again(earlier)
+                return _as_reused(earlier)
 
     async def _run_claimed(
         self, request: VoiceCallInput
     ) -> VoiceCallResult | Pending | s.StartOver | s.Duplicate | s.Lost:
-        """The call is this run's: drive it to an end, and say what that is to the caller."""
+        """Run a call that this run owns, and turn its end into a result or an error."""
         questions = await self._price.load(request)
         end = await self._drive(self._first_state(self._run.record, questions))
         match end:
@@ -265,7 +225,7 @@ class CallDriver:
             case s.Declined():
                 return declined_result(self._run.record, end.message)
             case s.Edited():
-                return await self._follow(end)
+                return await self._run_edited(end)
             case s.Paused():
                 return Pending(end.question, self._price.question(end.question))
             case s.Refused():
@@ -273,7 +233,9 @@ class CallDriver:
             case s.Unknown():
                 raise wording.fate_unknown(self._run.record.request_id)
             case s.StartOver():
-                self._held = end.because if end.because.code == "approval_required" else None
+                self._account_refusal = (
+                    end.because if end.because.code == "approval_required" else None
+                )
                 self._price.credits_count = end.because.code != NO_CREDITS
                 self._payment.started_over = True
                 return end
@@ -285,14 +247,14 @@ class CallDriver:
     def _first_state(
         self, record: CallRecord, questions: tuple[AskedQuestion, ...]
     ) -> s.Live | s.Declined | s.Edited:
-        """Where the record says that the call is."""
+        """Return the state in which a run continues from the record."""
         if record.state == "placed":
             return s.Placed()
         if record.state in {"signed", "unknown"}:
             return s.Signed(sent=True, used=record.error_code == s.USED)
-        said = last_no_or_edit(questions)
-        if said is not None:
-            question, decision = said
+        answered = last_refusal_or_edit(questions)
+        if answered is not None:
+            question, decision = answered
             if isinstance(decision, Edit):
                 return s.Edited(decision, question)
             return s.Declined(decision.message, question)
@@ -300,42 +262,43 @@ class CallDriver:
         if self._price.approved is not None:
             approved = max(self._price.approved, approved or self._price.approved)
         wanted = s.Claimed(approved)
-        if self._held is not None:
-            held, self._held = self._held, None
+        if self._account_refusal is not None:
+            held, self._account_refusal = self._account_refusal, None
             return s.Held(held, wanted)
         if record.offer is None or record.request != self._price.body:
             return wanted
         offer = self._services.client.read_offer(record.offer)
-        return s.Quoted(offer, approved) if stands(offer.quote, self._clock.time()) else wanted
+        return s.Quoted(offer, approved) if is_usable(offer.quote, self._clock.time()) else wanted
 
     async def _drive(self, state: s.State) -> s.End:
-        """Take step after step until the run ends, and record the end."""
+        """Perform steps until the run ends, and record the end."""
         while isinstance(state, s.Live):
             state = await self._step(state)
-        return await self._recorded(state)
+        return await self._record_end(state)
 
     async def _step(self, state: s.Live) -> s.State:
-        """Carry out what the state asks for, unless the call is withdrawn before it is signed."""
+        """Perform the step of the state, unless the call is withdrawn before it is signed."""
         if isinstance(state, s.Signed | s.Placed):
-            return await self._carry_out(state)
+            return await self._run_step(state)
         with self._services.withdrawal.unsigned_step() as step:
             if not isinstance(state, s.Agreed):
-                return await self._carry_out(state)
-            # What is signed is sent at once, so a rate limit is waited for before.
+                return await self._run_step(state)
+            # A signed payment must be sent at once, so wait for the rate limit before signing.
             await self._services.client.rate_limit.rest()
             await anyio.lowlevel.checkpoint_if_cancelled()
         if step.cancelled_caught:
+            # The record stays unchanged: a later run may continue from the quote.
             return s.Refused(wording.withdrawn(), on_record=False)
-        return await self._carry_out(state)
+        return await self._run_step(state)
 
-    async def _carry_out(self, state: s.Live) -> s.State:
+    async def _run_step(self, state: s.Live) -> s.State:
         match state:
             case s.Claimed():
                 return s.after_claimed(state, await self._price.ask_price(state))
             case s.Held():
                 return s.after_held(state, await self._price.wait_for_account(state))
             case s.Quoted():
-                return s.after_quoted(state, await self._price.judge(state))
+                return s.after_quoted(state, await self._price.check_price(state))
             case s.Asking():
                 return s.after_asking(state, await self._price.ask_person(state))
             case s.Agreed():
@@ -343,74 +306,77 @@ class CallDriver:
             case s.Signed():
                 return s.after_signed(state, await self._payment.present(state))
             case s.Placed():
-                return s.after_placed(state, await self._wait_for_end())
+                return s.after_placed(state, await self._wait_for_outcome())
         assert_never(state)
 
-    async def _recorded(self, end: s.End) -> s.End:
-        """Put the end of a run on record; `Lost` if the call is another worker's by now."""
-        run, kept = self._run, True
+    async def _record_end(self, end: s.End) -> s.End:
+        """Record the end of a run. Return `Lost` if another worker owns the call now."""
+        run, recorded = self._run, True  # ends that record nothing count as recorded
         match end:
             case s.Done():
                 await self._record_outcome(end.job)
             case s.Declined():
-                kept = await run.move("declined")
+                recorded = await run.move("declined")
             case s.Edited():
-                kept = await run.move("edited", edited_to=self._edited_key(end))
+                recorded = await run.move("edited", edited_to=self._edited_key(end))
             case s.Refused(on_record=True):
-                kept = await run.move("refused", error_code=end.error.code)
+                recorded = await run.move("refused", error_code=end.error.code)
             case s.StartOver():
-                kept = await run.move("refused", error_code=f"again: {end.because.code}"[:80])
+                recorded = await run.move("refused", error_code=f"again: {end.because.code}"[:80])
             case s.Duplicate():
-                kept = await run.move("refused", error_code="duplicate")
+                recorded = await run.move("refused", error_code="duplicate")
             case s.Unknown():
-                kept = await run.move("unknown", error_code=run.record.error_code or "unanswered")
+                recorded = await run.move(
+                    "unknown", error_code=run.record.error_code or "unanswered"
+                )
             case s.InProgress() | s.Paused() | s.Refused() | s.Lost():
                 pass
-        return end if kept else s.Lost()
+        return end if recorded else s.Lost()
 
-    async def _wait_for_end(self) -> s.Ended | s.TimeUp:
-        """Wait for a placed call's end. From here on only the end itself ends the wait."""
-        self._run.pending = False
+    async def _wait_for_outcome(self) -> s.Ended | s.TimeUp:
+        """Wait until a placed call ends or the time is over."""
+        # The service accepted the payment, so its fate is known even if the journal fails now.
+        self._run.payment_open = False
         request_id = self._run.record.request_id or ""
-        await self._teller.tell("placed", request_id=request_id)
+        await self._reporter.report("placed", request_id=request_id)
 
         async def seen(job: Job) -> None:
             if not job.is_final:
-                await self._teller.tell("in_progress")
+                await self._reporter.report("in_progress")
 
         job = await self._services.feed.wait(request_id, self._wait, seen)
         return s.TimeUp() if job is None else s.Ended(job)
 
     async def _record_outcome(self, job: Job) -> None:
-        """Record the outcome. A journal that fails now must not cost it."""
+        """Record the outcome. If the journal fails, the caller still gets the outcome."""
         run = self._run
         result = result_of(replace(run.record, job=job.raw))
-        heard = find_opt_out(result.transcript)
+        opt_out = find_opt_out(result.transcript)
         try:
             await run.move(
                 "done",
                 job=job.raw,
                 answered=was_answered(result),
                 charged=result.cost.charged,
-                opt_out=heard,
+                opt_out=opt_out,
             )
-        except JournalError as trouble:
-            log.error("call %s ended, unrecorded: %s", run.name, trouble)  # noqa: TRY400
+        except JournalError as error:
+            log.error("call %s ended, unrecorded: %s", run.name, error)  # noqa: TRY400
         run.record = replace(run.record, state="done", job=job.raw)
-        if heard is not None:
-            log.info("call %s: somebody asked not to be called again", run.name)
+        if opt_out is not None:
+            log.info("call %s: a person asked not to be called again", run.name)
             await suppress_opt_outs(self._journal)
-        await self._teller.tell("completed")
+        await self._reporter.report("completed")
 
-    async def _follow(self, edited: s.Edited) -> VoiceCallResult | Pending:
-        """Go on with the call that a person made of this one."""
+    async def _run_edited(self, edited: s.Edited) -> VoiceCallResult | Pending:
+        """Run the call that replaces this one after a person's edit."""
         request = edited.decision.edited_action.args
         driver = CallDriver(
             self._services,
             self._edited_key(edited),
-            self._teller,
+            self._reporter,
             max(self._deadline - self._clock.monotonic(), 0.0),
-            self._asker,
+            self._ask_context,
             approved=edited.question.price,
         )
         return await driver.run(request)
@@ -419,33 +385,35 @@ class CallDriver:
         request = edited.decision.edited_action.args
         return edited_key(edited.question.call_key, edited.question.question_id, request)
 
-    async def _answer_again(self, record: CallRecord, began: float) -> VoiceCallResult | Pending:
-        """What a call that has ended answers to a run of its key that began at this time."""
+    async def _replayed_answer(
+        self, record: CallRecord, began_at: float
+    ) -> VoiceCallResult | Pending:
+        """Return an ended call's outcome for a run with its key that began at `began_at`."""
         if record.state == "done":
             result = result_of(record)
-            # It ended while this run waited for it: then somebody was called just now.
-            return result if record.updated_at >= began else _handed_out_again(result)
-        said = last_no_or_edit(await self._journal.questions(record.call_key))
-        question, decision = said or (None, None)
+            # If it ended while this run waited, this is a new outcome and not a reused one.
+            return result if record.updated_at >= began_at else _as_reused(result)
+        answered = last_refusal_or_edit(await self._journal.questions(record.call_key))
+        question, decision = answered or (None, None)
         if question is not None and isinstance(decision, Edit):
-            # The other call says itself whether it was made just now.
-            return await self._follow(s.Edited(decision, question))
-        if record.edited_to is not None:  # the question is forgotten, the call that was made is not
+            # The run of the other call decides whether its result is a reused one.
+            return await self._run_edited(s.Edited(decision, question))
+        if record.edited_to is not None:  # retention deleted the question, but not the new call
             made = await self._journal.read(record.edited_to)
-            return _handed_out_again(result_of(made or record))
+            return _as_reused(result_of(made or record))
         return declined_result(record, getattr(decision, "message", None))
 
-    async def _wait_for_holder(self, record: CallRecord, pause: float) -> None:
-        """Rest while another worker makes this very call, until time runs out."""
+    async def _wait_for_owner(self, record: CallRecord, pause: float) -> None:
+        """Sleep before the next poll of the owner's progress; raise an error if time is over."""
         if self._clock.monotonic() > self._deadline:
             raise wording.held_elsewhere(record.request_id)
-        await self._clock.sleep(min(pause, _LONGEST_WAIT_FOR_HOLDER))
+        await self._clock.sleep(min(pause, _LONGEST_OWNER_POLL))
 
-    async def _answer_of(self, earlier: CallRecord) -> VoiceCallResult | None:
-        """The result of an earlier call for the same thing; `None` if it came to nothing."""
+    async def _earlier_result(self, earlier: CallRecord) -> VoiceCallResult | None:
+        """Return the result of an earlier, equal call; `None` if nothing was or can be charged."""
         for pause in self._services.timing.pauses():
             left = max(self._deadline - self._clock.monotonic(), 0.0)
-            result = await self._driver_of(earlier.call_key, left).finish()
+            result = await self._silent_driver(earlier.call_key, left).finish()
             if result is not None:
                 return result
             record = await self._journal.read(earlier.call_key)
@@ -453,24 +421,25 @@ class CallDriver:
                 return None
             if record.state in ENDED or (not left and record.state == "placed"):
                 return result_of(record)
-            await self._wait_for_holder(record, pause)
+            await self._wait_for_owner(record, pause)
         raise AssertionError  # pragma: no cover - pauses never end
 
-    async def _has_ended(self, other: CallRecord) -> bool:
-        """Whether a placed call that nobody works on has ended meanwhile: its phone is free."""
+    async def _frees_number(self, other: CallRecord) -> bool:
+        """Return whether another call has freed its number. Finish it first if it has no owner."""
         if other.state == "placed":
-            with suppress(VoiceCallError):  # it is that call's end, not this one's
-                await self._driver_of(other.call_key, _QUICK_LOOK).finish()
+            with suppress(VoiceCallError):  # the error belongs to the other call
+                await self._silent_driver(other.call_key, _NUMBER_CHECK_TIMEOUT).finish()
         record = await self._journal.read(other.call_key)
         return record is None or record.state in {"done", "refused"}
 
-    def _driver_of(self, call_key: str, wait: float) -> CallDriver:
-        silent = ProgressTeller(call_key, (), None, None)
-        return CallDriver(self._services, call_key, silent, wait)
+    def _silent_driver(self, call_key: str, wait: float) -> CallDriver:
+        reporter = ProgressReporter(call_key, (), None, None)
+        return CallDriver(self._services, call_key, reporter, wait)
 
     def _new_call(self, request: VoiceCallInput) -> NewCall:
         services, key = self._services, self._run.call_key
-        # A key that is used again is another call to the service: an old receipt is not its own.
+        # A key that may be used again needs a new goal for each call. Otherwise the receipt of an
+        # old call would match.
         goal = key if self._answers_for is None else secrets.token_hex(32)
         return NewCall(
             call_key=key,
@@ -482,18 +451,15 @@ class CallDriver:
             request=request_body(request, goal),
         )
 
-    def _require_same(self, record: CallRecord, call: NewCall) -> None:
-        """Require that the key stands for the same request. A forgotten call has no fingerprint."""
+    def _require_same_request(self, record: CallRecord, call: NewCall) -> None:
+        """Raise an error if the key was used for another request."""
+        # Retention deletes the fingerprint, so an empty one matches every request.
         if record.fingerprint not in {call.fingerprint, ""}:
             raise wording.key_reused()
 
 
-def _handed_out_again(result: VoiceCallResult) -> VoiceCallResult:
-    """Say of a result that it is an earlier call's; a call that nobody made has none."""
+def _as_reused(result: VoiceCallResult) -> VoiceCallResult:
+    """Mark a result as reused. A rejected call was not made, so it is not marked."""
     if result.call_status == "rejected":
         return result
     return result.model_copy(update={"reused": True})
-
-
-def _window(policy: CallPolicy) -> float:
-    return policy.duplicate_window.total_seconds() if policy.duplicate_window else 0.0

@@ -1,8 +1,9 @@
-"""Many calls, a few at a time, and each handed out as it ends.
+"""Run many calls with limited concurrency, and yield each one when it ends.
 
-`Many` runs the calls on the engine's loop. `hand_out` is the caller's side: it reads a request when
-a place is free, and waits for what comes next. A place is free again when its outcome was taken, so
-nothing is placed for somebody who has gone.
+`Many` runs the calls on the engine's event loop. `CallPlacer` and `yield_results` run where the
+caller is: they read a request when a slot is free, start its call, and wait for the next event. A
+slot becomes free when the caller takes the outcome, so no call is placed for a caller that stopped
+reading.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.approval.pause import GraphPause
+from langchain_oneshot_voice.approval.questions import Pending
 from langchain_oneshot_voice.caller_side import Side
-from langchain_oneshot_voice.calls.driver import Pending
 from langchain_oneshot_voice.calls.withdrawal import Withdrawal
-from langchain_oneshot_voice.engine import ENGINE, call_user
+from langchain_oneshot_voice.engine import ENGINE, call_user_function
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
 
 R = TypeVar("R", bound="VoiceCallInput | Mapping[str, Any]")
@@ -37,13 +38,13 @@ R = TypeVar("R", bound="VoiceCallInput | Mapping[str, Any]")
 
 @dataclass(frozen=True, slots=True)
 class CallEnded(Generic[R]):
-    """How one of many calls ended: it has a result or an error.
+    """The end of one of many calls: either a result or an error.
 
     Attributes:
-        index: the request's place among the requests, from 0.
-        request: the request, as it was given.
-        result: what became of the call.
-        error: why there is no result. Of a call that was not needed any more, a `VoiceCallError`
+        index: zero-based index of the request.
+        request: the request, unchanged.
+        result: the result of the call; `None` if it raised an error.
+        error: why there is no result. A call that was no longer needed has a `VoiceCallError`
             with the code `withdrawn`: nothing was charged.
     """
 
@@ -54,7 +55,7 @@ class CallEnded(Generic[R]):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the call reached its objective, by the service's verdict."""
+        """True if the service says that the call reached its objective."""
         return self.result is not None and self.result.call_successful == "success"
 
 
@@ -63,156 +64,163 @@ Flow = Callable[[], Awaitable[VoiceCallResult | Pending]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Asks(Generic[R]):
-    """A call that waits for a person, and what is said of it if nobody is to be asked."""
+class _NeedsApproval(Generic[R]):
+    """A call that waits for a person, and the outcome it gets if nobody is asked any more."""
 
     pending: Pending
     withdrawn: CallEnded[R]
 
 
 @dataclass(frozen=True, slots=True)
-class _Read(Generic[R]):
-    """A request, or none if there are no more."""
+class _RequestRead(Generic[R]):
+    """The next request; empty if there are no more."""
 
     requests: tuple[R, ...]
 
 
 class Many(Generic[R]):
-    """Calls that run side by side. Lives on the engine's loop.
+    """Runs calls concurrently. Use it on the engine's event loop only.
 
     Attributes:
-        withdrawal: takes back those that are not paid yet.
-        trouble: an exception of the requests, or of `stop_when`, which is raised at the end.
+        withdrawal: cancels the calls that are not paid yet.
+        failure: an exception from the requests or from `stop_when`; it is raised at the end.
     """
 
     def __init__(self, stop_when: StopWhen[R] | None) -> None:
         self.withdrawal = Withdrawal()
-        self.trouble: Exception | None = None
+        self.failure: Exception | None = None
         self._stop_when = stop_when
-        self._judging = asyncio.Lock()
-        self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._stop_lock = asyncio.Lock()
+        self._key_locks: weakref.WeakValueDictionary[str, asyncio.Lock] = (
+            weakref.WeakValueDictionary()
+        )
         self._running = 0
         self._idle = asyncio.Event()
-        self._came: asyncio.Queue[CallEnded[R] | _Asks[R] | _Read[R] | BaseException] = (
-            asyncio.Queue()
-        )
+        self._events: asyncio.Queue[
+            CallEnded[R] | _NeedsApproval[R] | _RequestRead[R] | BaseException
+        ] = asyncio.Queue()
 
     async def run(self, index: int, request: R, call_key: str, flow: Flow) -> None:
-        """Make one call and keep how it ended, whatever that is."""
+        """Make one call and queue its end, or its exception."""
         self._running += 1
         self._idle.clear()
         try:
-            # Of equal requests the later ones hear what the first one came to.
-            async with self._turns.setdefault(call_key, asyncio.Lock()):
-                came = await self._outcome(index, request, flow)
-            if isinstance(came, CallEnded):
-                await self._judge(came)
+            # Equal requests run one after the other, so that later ones reuse the first result.
+            async with self._key_locks.setdefault(call_key, asyncio.Lock()):
+                event = await self._outcome(index, request, flow)
+            if isinstance(event, CallEnded):
+                await self._check_stop(event)
         except BaseException as error:
-            self._came.put_nowait(error)
+            self._events.put_nowait(error)
             raise
         else:
-            self._came.put_nowait(came)
+            self._events.put_nowait(event)
         finally:
             self._running -= 1
             if not self._running:
                 self._idle.set()
 
-    async def tell(self, read: _Read[R]) -> None:
-        """Say what was read, to whoever waits for what comes next."""
-        self._came.put_nowait(read)
+    async def add_read(self, read: _RequestRead[R]) -> None:
+        """Queue a request that was read in the background."""
+        self._events.put_nowait(read)
 
-    async def next(self) -> CallEnded[R] | _Asks[R] | _Read[R]:
-        """Wait for what comes next: mostly a call that has ended.
+    async def next(self) -> CallEnded[R] | _NeedsApproval[R] | _RequestRead[R]:
+        """Wait for the next event, usually a call that ended.
 
         Raises:
-            BaseException: what is no outcome of a call: it leaves the program, or pauses a graph.
+            BaseException: an exception that is not a call's outcome: it ends the program or
+                pauses a graph.
         """
-        came = await self._came.get()
-        if isinstance(came, BaseException):
-            raise came
-        return came
+        event = await self._events.get()
+        if isinstance(event, BaseException):
+            raise event
+        return event
 
     async def ended(self) -> None:
-        """Wait until nothing runs."""
+        """Wait until no call is running."""
         if self._running:
             await self._idle.wait()
 
-    async def _outcome(self, index: int, request: R, flow: Flow) -> CallEnded[R] | _Asks[R]:
+    async def _outcome(
+        self, index: int, request: R, flow: Flow
+    ) -> CallEnded[R] | _NeedsApproval[R]:
         try:
             result = await flow()
         except Exception as error:
-            if _pauses_a_graph(error):
+            if _is_graph_control(error):
                 raise
             return CallEnded(index, request, error=error)
         if isinstance(result, Pending):
-            return _Asks(result, CallEnded(index, request, error=wording.withdrawn()))
+            return _NeedsApproval(result, CallEnded(index, request, error=wording.withdrawn()))
         return CallEnded(index, request, result)
 
-    async def _judge(self, ended: CallEnded[R]) -> None:
-        """Ask whether this was enough: about one call at a time, as soon as it has ended."""
+    async def _check_stop(self, ended: CallEnded[R]) -> None:
+        """Ask `stop_when` about a call that ended, one call at a time."""
         if self._stop_when is None:
             return
-        async with self._judging:
+        async with self._stop_lock:
             if self.withdrawal.is_called:
                 return
             try:
-                enough = await call_user(self._stop_when, ended)
-            except Exception as trouble:  # noqa: BLE001 - the user's own, raised at the end
-                self.trouble, enough = trouble, True
+                enough = await call_user_function(self._stop_when, ended)
+            except Exception as failure:  # noqa: BLE001 - from the user's code, raised at the end
+                self.failure, enough = failure, True
             if enough:
                 self.withdrawal.call()
 
 
-async def hand_out(
-    calls: Placing[R],
-    listen: Callable[[], Awaitable[GraphPause | None]],
+async def yield_results(
+    calls: CallPlacer[R],
+    record_answers: Callable[[], Awaitable[GraphPause | None]],
     *,
-    tell_rest: bool,
+    yield_rest: bool,
 ) -> AsyncGenerator[CallEnded[R], None]:
-    """Hand out each call that has ended, and at the end say what else there is to say.
+    """Yield each call when it ends; at the end, yield withdrawn calls or pause the graph.
 
     Args:
-        calls: what places them.
-        listen: hears the answers of the graph around the caller, which may be paused.
-        tell_rest: whether to read on after a withdrawal, to tell what else was withdrawn.
+        calls: places the calls.
+        record_answers: records the answers that the caller's graph was resumed with.
+        yield_rest: after a withdrawal, also read the remaining requests and yield each as
+            withdrawn.
     """
-    many, waits = calls.many, True
+    many, wait_for_calls = calls.many, True
     try:
-        pause = await listen()
+        pause = await record_answers()
         while (ended := await calls.next()) is not None:
             yield ended
         if many.withdrawal.is_called:
-            for ask in calls.asks:
+            for ask in calls.unanswered:
                 yield ask.withdrawn
-            while tell_rest and (rest := (await calls.read()).requests):
+            while yield_rest and (rest := (await calls.read()).requests):
                 yield CallEnded(calls.index, rest[0], error=wording.withdrawn())
                 calls.index += 1
-        if many.trouble is not None:
-            raise many.trouble
-        if pause is not None and calls.asks and not many.withdrawal.is_called:
-            asked = [(ask.pending.asked, ask.pending.question) for ask in calls.asks]
-            # Equal requests are one call, with one question.
-            await pause.ask(*{one.question_id: (one, shown) for one, shown in asked}.values())
+        if many.failure is not None:
+            raise many.failure
+        if pause is not None and calls.unanswered and not many.withdrawal.is_called:
+            asked = {ask.pending.asked.question_id: ask.pending for ask in calls.unanswered}
+            # Equal requests are one call, and LangGraph must see its question only once.
+            await pause.ask(*asked.values())
     except (KeyboardInterrupt, SystemExit):
-        waits = False
+        # Waiting here would delay the exit of the program.
+        wait_for_calls = False
         raise
     finally:
-        await calls.close(waits=waits)
+        await calls.close(wait_for_calls=wait_for_calls)
 
 
-class Placing(Generic[R]):
-    """The caller's side of many calls: reads requests and places them, a few at a time.
+class CallPlacer(Generic[R]):
+    """Reads requests and starts their calls, up to `concurrency` at once. Runs at the caller.
 
     Args:
-        side: where the caller is.
+        side: the caller's thread or event loop.
         many: runs the calls.
-        requests: read one by one, as places become free.
-        prepare: gives a request's call key, and what makes the call.
-        concurrency: how many places there are.
+        requests: read one by one, when a slot is free.
+        prepare: returns a request's call key, and a function that makes the call.
+        concurrency: number of slots.
 
     Attributes:
-        index: how many requests were read.
-        asks: the calls that wait for a person. Each keeps its place.
+        index: number of requests read so far.
+        unanswered: the calls that wait for a person. Each of them keeps its slot.
     """
 
     def __init__(
@@ -225,88 +233,95 @@ class Placing(Generic[R]):
     ) -> None:
         self.many = many
         self.index = 0
-        self.asks: list[_Asks[R]] = []
+        self.unanswered: list[_NeedsApproval[R]] = []
         self._side = side
         self._requests = requests
         self._prepare = prepare
-        self._free = concurrency
-        self._open = 0
-        self._more = True
-        self._reading: asyncio.Task[None] | None = None
-        self._runs: set[Future[None]] = set()
+        self._free_slots = concurrency
+        self._running_calls = 0
+        self._has_more = True
+        self._read_task: asyncio.Task[None] | None = None
+        self._futures: set[Future[None]] = set()
 
     async def next(self) -> CallEnded[R] | None:
-        """Wait for the next call that ends; `None` if nothing runs and nothing is to be placed."""
+        """Return the next call that ends; `None` if no call runs and none is left to start."""
         while True:
-            came = await self._next_event()
-            match came:
+            event = await self._next_event()
+            match event:
                 case CallEnded():
-                    self._open, self._free = self._open - 1, self._free + 1
-                    return came
-                case _Asks():
-                    self._open -= 1
-                    self.asks.append(came)
-                case _Read(requests=(request,)):
-                    self._reading = None
+                    self._running_calls, self._free_slots = (
+                        self._running_calls - 1,
+                        self._free_slots + 1,
+                    )
+                    return event
+                case _NeedsApproval():
+                    self._running_calls -= 1
+                    self.unanswered.append(event)
+                case _RequestRead(requests=(request,)):
+                    self._read_task = None
                     self._place(request)
-                case _Read():
-                    self._reading, self._more = None, False
+                case _RequestRead():
+                    self._read_task, self._has_more = None, False
                 case None:
                     return None
 
-    async def read(self) -> _Read[R]:
-        """Read one request. An exception of the user's own ends them, and is kept."""
+    async def read(self) -> _RequestRead[R]:
+        """Read one request. An exception from the user's iterator ends the reading and is kept."""
         try:
             if isinstance(self._requests, AsyncIterator):
-                return _Read((await anext(self._requests),))
-            return _Read((next(self._requests),))
+                return _RequestRead((await anext(self._requests),))
+            return _RequestRead((next(self._requests),))
         except (StopIteration, StopAsyncIteration):
-            return _Read(())
-        except Exception as trouble:  # noqa: BLE001 - raised when what runs has ended
-            self.many.trouble = trouble
-            return _Read(())
+            return _RequestRead(())
+        except Exception as failure:  # noqa: BLE001 - raised when the running calls have ended
+            self.many.failure = failure
+            return _RequestRead(())
 
-    async def close(self, *, waits: bool) -> None:
-        """Withdraw what is not paid, and leave what is to the record."""
-        if self._reading is not None:
-            self._reading.cancel()
-        runs = tuple(self._runs)
+    async def close(self, *, wait_for_calls: bool) -> None:
+        """Cancel every call that still runs. A paid call stays in the journal for recovery."""
+        if self._read_task is not None:
+            self._read_task.cancel()
+        runs = tuple(self._futures)
         for run in runs:
             run.cancel()
-        if waits and runs:
-            with suppress(RuntimeError):  # the engine has ended, or this is its own thread
+        if wait_for_calls and runs:
+            with suppress(RuntimeError):  # the engine has stopped, or this is its own thread
                 await self._side.run(self.many.ended)
 
-    async def _next_event(self) -> CallEnded[R] | _Asks[R] | _Read[R] | None:
-        reads = self._more and self._free > 0 and not self.many.withdrawal.is_called
-        if reads and self._reading is None:
+    async def _next_event(self) -> CallEnded[R] | _NeedsApproval[R] | _RequestRead[R] | None:
+        may_read = self._has_more and self._free_slots > 0 and not self.many.withdrawal.is_called
+        if may_read and self._read_task is None:
             if not isinstance(self._requests, AsyncIterator):
                 return await self.read()
-            # Who waits for a request must not hold up what ends meanwhile.
-            self._reading = asyncio.create_task(self._read_beside())
-        if reads or self._open:
+            # An async iterator may wait for a long time; calls that end meanwhile are yielded.
+            self._read_task = asyncio.create_task(self._read_in_background())
+        if may_read or self._running_calls:
             return await self._side.run(self.many.next)
         return None
 
-    async def _read_beside(self) -> None:
-        await self._side.run(self.many.tell, await self.read())
+    async def _read_in_background(self) -> None:
+        await self._side.run(self.many.add_read, await self.read())
 
     def _place(self, request: R) -> None:
         try:
             call_key, flow = self._prepare(request)
-        except Exception as error:  # noqa: BLE001 - it is this call's, and no other's
-            call_key, flow = "", partial(_fail, error)
+        except Exception as error:  # noqa: BLE001 - it belongs to this call only
+            call_key, flow = "", partial(_raise_error, error)
         run = ENGINE.start(self.many.run, self.index, request, call_key, flow)
-        self._runs.add(run)
-        run.add_done_callback(self._runs.discard)
-        self.index, self._free, self._open = self.index + 1, self._free - 1, self._open + 1
+        self._futures.add(run)
+        run.add_done_callback(self._futures.discard)
+        self.index, self._free_slots, self._running_calls = (
+            self.index + 1,
+            self._free_slots - 1,
+            self._running_calls + 1,
+        )
 
 
-async def _fail(error: Exception) -> NoReturn:
+async def _raise_error(error: Exception) -> NoReturn:
     raise error
 
 
-def _pauses_a_graph(error: Exception) -> bool:
-    """Whether it belongs to LangGraph, such as an interrupt in a function of the user's."""
+def _is_graph_control(error: Exception) -> bool:
+    """True for an exception of LangGraph's, such as an interrupt in the user's function."""
     errors = sys.modules.get("langgraph.errors")
     return errors is not None and isinstance(error, errors.GraphBubbleUp)

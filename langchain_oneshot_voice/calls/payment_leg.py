@@ -1,8 +1,8 @@
-"""Signing a payment, presenting it, and learning its fate.
+"""Signs a payment, sends it, and finds out whether it was taken.
 
-Why a lost answer is safe to ask for again: a signed payment carries a nonce that charges once, and
-a quote is taken once. Only the same bytes are ever presented again. New ones are signed only when
-the old can't be charged any more and nothing shows that they were.
+Why it is safe to send again after a lost answer: a signed payment has a nonce that can be charged
+once, and a quote can be used once. Only the same bytes are sent again. New bytes are signed only if
+the old ones can't be charged any more, and there is no sign that they were charged.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import anyio.lowlevel
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.calls import states as s
-from langchain_oneshot_voice.calls.price_leg import PriceLeg, goal_of, headers_for, stands
+from langchain_oneshot_voice.calls.price_leg import PriceLeg, goal_of, headers_for, is_usable
 from langchain_oneshot_voice.calls.results import guard_refusal, quote_of
 from langchain_oneshot_voice.calls.run import Run
-from langchain_oneshot_voice.calls.services import CallServices
+from langchain_oneshot_voice.calls.services import CallServices, duplicate_seconds
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import (
     CallRecord,
@@ -38,7 +38,7 @@ from langchain_oneshot_voice.oneshot.client import Offer, PlacementUnansweredErr
 from langchain_oneshot_voice.oneshot.transport import WeatherError
 from langchain_oneshot_voice.oneshot.wallet import SignedPayment, WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
-from langchain_oneshot_voice.progress import ProgressTeller
+from langchain_oneshot_voice.progress import ProgressReporter
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -46,35 +46,35 @@ log = logging.getLogger(__name__)
 _QUOTE_GONE = {"http_404", "quote_not_found", "quote_expired", "not_found"}
 
 NO_CREDITS = "insufficient_credits"
-"""The service's code for credits that do not cover what was to be paid with them."""
+"""The service's code for credits that no longer cover their part of the price."""
 
-_FEE_PAUSE = 0.5
-"""Longest pause, in seconds, between looks at a call that pays for the wallet's number."""
+_FEE_POLL = 0.5
+"""Longest polling interval while another call pays for the wallet's number, in seconds."""
 
-_CLOCKS_DIFFER = 2 * 3600.0
-"""Seconds by which the service's clock may be behind the journal's; clocks jump by an hour."""
+_CLOCK_SKEW = 2 * 3600.0
+"""Tolerance for a service clock behind the journal's, in seconds; clocks may jump by an hour."""
 
 
 class PaymentLeg:
-    """One run's payment.
+    """The payment steps of one run.
 
     Attributes:
-        started_over: whether this run has asked for another price after a payment came to nothing.
-        unsent: whether this run signed, or was about to, and nothing has left this machine.
+        started_over: true if this run has requested a new quote after a failed payment.
+        unsent: true if this run has signed, or is about to sign, and has sent nothing yet.
     """
 
     def __init__(
-        self, services: CallServices, run: Run, teller: ProgressTeller, wait: float
+        self, services: CallServices, run: Run, reporter: ProgressReporter, wait: float
     ) -> None:
         self._services = services
         self._client = services.client
         self._clock = services.clock
         self._run = run
-        self._teller = teller
+        self._reporter = reporter
         self._wait = wait
         self._pauses = services.timing.pauses()
         self._deadline: float | None = None
-        self._ends_at: dict[float, float] = {}
+        self._expiry: dict[float, float] = {}
         self._one_number_fee = True
         self.started_over = False
         self.unsent = False
@@ -82,49 +82,54 @@ class PaymentLeg:
     async def sign(
         self, state: s.Agreed, price: PriceLeg
     ) -> s.OnRecord | s.OfferOver | s.SameCall | s.Refusal | s.Overtaken:
-        """Judge once more, check the terms, sign, and put the exact bytes on record."""
+        """Check the policy again, check the terms, sign, and record the exact bytes."""
         offer = state.offer
-        if not price.is_fresh(offer) and not stands(offer.quote, self._clock.time()):
+        if not price.is_fresh(offer) and not is_usable(offer.quote, self._clock.time()):
             return s.OfferOver()
-        # As long as the call that pays for the number may be without an answer.
-        give_up = self._clock.monotonic() + self._services.timing.payment
+        # Another call of this wallet may be paying for its phone number, which should be paid once.
+        # Wait for that call as long as its payment may wait for an answer.
+        give_up_at = self._clock.monotonic() + self._services.timing.payment
         for pause in self._services.timing.pauses():
-            refusal = await price.judged_again()
+            refusal = await price.screen_again()
             if self._services.withdrawal.is_called:
                 refusal = wording.withdrawn()
             if refusal is not None:
                 return s.Refusal(refusal)
             try:
-                answer = await self._sign(offer)
+                answer = await self._sign_and_record(offer)
             except VoiceCallError as wrong_terms:
                 return s.Refusal(wrong_terms)
             match answer:
                 case None:
                     return s.Overtaken()
                 case CallRecord():
-                    self._run.pending = True
-                    await self._teller.tell("paying")
+                    self._run.payment_open = True
+                    await self._reporter.report("paying")
                     return s.OnRecord()
                 case DuplicateCall():
                     return s.SameCall(answer.record)
                 case NumberFeePaid(settled=False):
-                    if self._clock.monotonic() > give_up:
+                    if self._clock.monotonic() > give_up_at:
                         self._one_number_fee = False
-                    await self._clock.sleep(min(pause, _FEE_PAUSE))
+                    await self._clock.sleep(min(pause, _FEE_POLL))
                 case NumberFeePaid():
-                    self._one_number_fee = False  # a service that wants it again gets it
+                    self._one_number_fee = False  # if the new quote has the fee again, pay it
                     return s.OfferOver()
                 case _:
                     return s.Refusal(guard_refusal(self._run.record, answer))
         raise AssertionError  # pragma: no cover - pauses never end
 
-    async def _sign(self, offer: Offer) -> CallRecord | Guard | None:
-        """Check the terms, sign, and put the bytes on record if no guard is against it.
+    async def _sign_and_record(self, offer: Offer) -> CallRecord | Guard | None:
+        """Check the terms, sign, and record the bytes if no guard refuses.
+
+        Returns:
+            The record; or the guard that refuses; `None` if another worker owns the call.
 
         Raises:
-            VoiceCallError: when the terms are wrong.
+            VoiceCallError: the terms are wrong.
+            JournalUnavailableError: the bytes may or may not be recorded.
         """
-        signed, until = self._signed(offer)
+        signed, until = self._sign_terms(offer)
         limits = _limits(self._services.policy)
         asked = self._run.now()
         self.unsent = True
@@ -138,50 +143,56 @@ class PaymentLeg:
                 limits=replace(limits, one_number_fee=self._one_number_fee),
                 number_fee=offer.quote.phone_registration_fee,
             )
-        except JournalUnavailableError as trouble:
-            # Bytes that are on record are presented by the next run, or by a recovery.
-            self._run.pending = trouble.maybe_recorded
+        except JournalUnavailableError as error:
+            # If the bytes were recorded, the next run or a recovery will send them.
+            self._run.payment_open = error.maybe_recorded
             raise
         self.unsent = isinstance(answer, CallRecord)
         if isinstance(answer, CallRecord):
-            self._run.hold(answer, asked)
+            self._run.confirm(answer, asked)
         return answer
 
     async def present(
         self, state: s.Signed
-    ) -> s.Accepted | s.Silence | s.PaymentRefused | s.NeverSent | s.TimeUp | s.Overtaken:
-        """Send the recorded bytes, or learn what became of those that were sent."""
-        self._run.pending = True
-        over = self._is_over()
-        return await (self._learn(state, over=over) if state.sent else self._send())
+    ) -> s.Accepted | s.NoVerdict | s.PaymentRefused | s.NeverSent | s.TimeUp | s.Overtaken:
+        """Send the recorded bytes, or find out whether bytes that were sent before were taken."""
+        self._run.payment_open = True
+        # Also needed on the first send: it starts the monotonic countdown.
+        expired = self._has_expired()
+        return await (
+            self._resolve_fate(state, expired=expired) if state.sent else self._send_first()
+        )
 
-    async def _send(
+    async def _send_first(
         self,
-    ) -> s.Accepted | s.Silence | s.PaymentRefused | s.NeverSent | s.Overtaken:
-        """First send. A refusal here is about this payment."""
-        give_up = self._clock.monotonic() + self._services.timing.payment_unsent
+    ) -> s.Accepted | s.NoVerdict | s.PaymentRefused | s.NeverSent | s.Overtaken:
+        """Send for the first time. A refusal here is about this payment."""
+        give_up_at = self._clock.monotonic() + self._services.timing.payment_unsent
         for pause in self._services.timing.pauses():
-            if not await self._run.is_mine():
+            if not await self._run.is_owner():
                 return s.Overtaken()
             try:
                 return await self._present()
             except PlacementUnansweredError as lost:
                 log.warning("call %s: paid, no answer yet (%s)", self._run.name, lost.why)
-                return s.Silence()
+                return s.NoVerdict()
             except WeatherError as unsent:
-                if self._clock.monotonic() > give_up:
-                    self._run.pending = False
+                if self._clock.monotonic() > give_up_at:
+                    self._run.payment_open = False
                     return s.NeverSent(wording.payment_not_sent(unsent.why))
                 await self._clock.sleep(pause)
             except VoiceCallError as refusal:
-                self._run.pending = False
+                self._run.payment_open = False
                 return s.PaymentRefused(
-                    refusal, self._is_stale(refusal.code), proven=True, again=self._may_start_over
+                    refusal,
+                    self._is_stale_quote(refusal.code),
+                    proven=True,
+                    again=self._may_start_over,
                 )
         raise AssertionError  # pragma: no cover - pauses never end
 
-    async def withdraw(self) -> None:
-        """Take a payment that was never sent off the record, so that nobody sends it later."""
+    async def cancel_unsent(self) -> None:
+        """Mark a payment that was never sent as refused, so that no later run sends it."""
         if not self.unsent:
             return
         with anyio.CancelScope(shield=True), suppress(JournalError):
@@ -189,75 +200,77 @@ class PaymentLeg:
             if record is not None and record.state == "signed":
                 await self._run.move("refused", error_code="interrupted")
 
-    async def _learn(
-        self, state: s.Signed, *, over: bool
-    ) -> s.Accepted | s.Silence | s.PaymentRefused | s.TimeUp | s.Overtaken:
-        """Look for the call among the receipts; else present the same bytes once more.
+    async def _resolve_fate(
+        self, state: s.Signed, *, expired: bool
+    ) -> s.Accepted | s.NoVerdict | s.PaymentRefused | s.TimeUp | s.Overtaken:
+        """Search the receipts for the call; if it is not there, send the same bytes again.
 
-        A refusal now may be because of the first time, and means nothing by itself. Only if the
-        authorization has expired, a complete list of receipts has no trace of it, and the service
-        never said that it was used, is it certain that nothing was charged.
+        A refusal of a re-send may only mean that the first send was accepted. It is certain that
+        nothing was charged only if the authorization has expired, the complete list of receipts
+        does not contain it, and the service never reported that it was used.
         """
         if self._deadline is None:
             self._deadline = self._clock.monotonic() + self._wait
-        if not await self._run.is_mine():
+        if not await self._run.is_owner():
             return s.Overtaken()
-        record, asked, used, traceless = self._run.record, 0.0, False, False
+        record, retry_after, used, no_receipt = self._run.record, 0.0, False, False
         try:
-            found = await self._client.find_receipt(goal_of(record), _since(record))
-            if found is not None:
-                await self._run.place(found)
-                return s.Accepted(found)
-            traceless = True
-            over = over and self._is_over_there()
+            placement = await self._client.find_receipt(goal_of(record), _oldest_receipt(record))
+            if placement is not None:
+                await self._run.place(placement)
+                return s.Accepted(placement)
+            no_receipt = True
+            expired = expired and self._has_expired_at_service()
         except WeatherError as weather:
-            asked = weather.retry_after or 0.0
-        if not await self._run.is_mine():
+            retry_after = weather.retry_after or 0.0
+        # The search may have taken long enough for another worker to take over.
+        if not await self._run.is_owner():
             return s.Overtaken()
         try:
             return await self._present()
         except PlacementUnansweredError as lost:
-            asked, used = max(asked, lost.retry_after or 0.0), lost.used
+            retry_after, used = max(retry_after, lost.retry_after or 0.0), lost.used
         except WeatherError:
             pass
         except VoiceCallError as refusal:
-            if over and traceless and not state.used:
-                self._run.pending = False
+            if expired and no_receipt and not state.used:
+                self._run.payment_open = False
                 again = self._may_start_over
                 return s.PaymentRefused(refusal, stale=False, proven=True, again=again)
-        if used and not state.used and not await self._remember_used():
+        if used and not state.used and not await self._record_used():
             return s.Overtaken()
         left = self._deadline - self._clock.monotonic()
         if left < 0:
             return s.TimeUp()
-        await self._clock.sleep(max(next(self._pauses), min(asked, left)))
-        return s.Silence(used)
+        await self._clock.sleep(max(next(self._pauses), min(retry_after, left)))
+        return s.NoVerdict(used)
 
-    def _is_over(self) -> bool:
-        """Whether the payment that is on record can't be charged any more.
+    def _has_expired(self) -> bool:
+        """Return whether the recorded payment can't be charged any more, by this machine's clock.
 
-        The time left is read off the clock once, and then counted: a clock that jumps ahead while
-        the payment is on its way ends nothing.
+        The wall clock is read once; after that, monotonic time counts. So a clock that jumps ahead
+        while the payment is in flight does not make it expire.
         """
         until = self._run.record.valid_before
         if until is None:
             return False
-        if until not in self._ends_at:
+        if until not in self._expiry:
             left = until + self._services.timing.payment_expired - self._clock.time()
-            self._ends_at[until] = self._clock.monotonic() + left
-        return self._clock.monotonic() > self._ends_at[until]
+            self._expiry[until] = self._clock.monotonic() + left
+        return self._clock.monotonic() > self._expiry[until]
 
-    def _is_over_there(self) -> bool:
-        """Whether it is so by the service's clock, too: this machine's may be ahead.
+    def _has_expired_at_service(self) -> bool:
+        """Return whether the payment has expired by the service's clock too.
 
-        Neither is believed alone. A service that lies about the time gets no second payment.
+        Both clocks must agree, because this machine's clock may be ahead, and a service that
+        reports a false time must not get a second payment.
         """
-        until, told = self._run.record.valid_before, self._client.told_at
+        until, service_time = self._run.record.valid_before, self._client.told_at
         settled = (until or 0.0) + self._services.timing.payment_expired
-        return told is None or told > settled
+        return service_time is None or service_time > settled
 
     async def _present(self) -> s.Accepted:
-        """Send the recorded bytes, the first time or again, and record the acceptance."""
+        """Send the recorded bytes, for the first time or again, and record the acceptance."""
 
         async def send() -> s.Accepted:
             record = self._run.record
@@ -277,66 +290,69 @@ class PaymentLeg:
             await self._run.place(placement)
             return s.Accepted(placement)
 
-        await anyio.lowlevel.checkpoint_if_cancelled()  # what is not on its way yet stays here
-        return await _seen_through(send(), self._services.timing.payment_cancelled)
+        await anyio.lowlevel.checkpoint_if_cancelled()  # if cancelled, do not start to send
+        return await _await_with_grace(send(), self._services.timing.payment_cancelled)
 
-    async def _remember_used(self) -> bool:
-        """Put on record that an attempt went through: from now on nothing starts this call over.
+    async def _record_used(self) -> bool:
+        """Record that an attempt succeeded, so that no run starts this call over.
 
-        The service may forget a quote that was used, and say later that it never was.
+        The service may delete its record of a used quote, and later report that it was never used.
+        Return false if another worker owns the call.
         """
         if not await self._run.move("unknown", error_code=s.USED):
             return False
         return await self._run.take() is not None
 
-    def _signed(self, offer: Offer) -> tuple[SignedPayment | None, float | None]:
-        """Check the terms and sign; also until when, in epoch seconds, it can be charged."""
+    def _sign_terms(self, offer: Offer) -> tuple[SignedPayment | None, float | None]:
+        """Check the terms and sign. Also return the last time of a charge, in epoch seconds."""
         cap, client = self._services.policy.max_cost_per_call, self._client
         expires = offer.quote.expires_at
-        lapses = expires.timestamp() if expires else None
+        quote_expires = expires.timestamp() if expires else None
         if not isinstance(client.credential, WalletKey) or offer.required is None:
             payment.check_price(offer.quote, cap)
-            return None, self._no_sooner(lapses)
+            return None, self._unsigned_expiry(quote_expires)
         terms = payment.agree(offer.required, offer.quote, client.environment.chain, cap)
         signed = client.credential.pay(terms, self._clock.time())
-        return signed, signed.valid_before or self._no_sooner(lapses)
+        return signed, signed.valid_before or self._unsigned_expiry(quote_expires)
 
-    def _no_sooner(self, lapses: float | None) -> float | None:
-        """When a payment that nobody signed is over: a quote's end may be any time at all."""
+    def _unsigned_expiry(self, quote_expires: float | None) -> float | None:
+        """Return when a payment without a signature expires, in epoch seconds.
+
+        A quote may name any end, so use at least the lifetime of the longest authorization.
+        """
         soonest = self._clock.time() + payment.LONGEST_AUTHORIZATION
-        return None if lapses is None else max(lapses, soonest)
+        return None if quote_expires is None else max(quote_expires, soonest)
 
-    def _is_stale(self, code: str) -> bool:
-        """Whether another quote may be taken where this one was not.
+    def _is_stale_quote(self, code: str) -> bool:
+        """Return whether a new quote may be accepted although this one was not.
 
-        It has gone; or the credits that it counts on were spent by another call meanwhile, and a
-        wallet can pay the whole.
+        That is so if the quote no longer exists. It is also so if another call spent the credits
+        that the quote uses: then a wallet can pay the full price.
         """
         by_wallet = isinstance(self._client.credential, WalletKey)
         return code in _QUOTE_GONE or (by_wallet and code == NO_CREDITS)
 
     @property
     def _may_start_over(self) -> bool:
-        """Once: a service that refuses every fresh quote is not asked for ever."""
+        """True once per run, so that a service that refuses every quote does not cause a loop."""
         return not self.started_over
 
 
-def _since(record: CallRecord) -> float:
-    """No receipt of this attempt is older."""
-    return (record.signed_at or record.created_at) - _CLOCKS_DIFFER
+def _oldest_receipt(record: CallRecord) -> float:
+    """Return the earliest possible time of a receipt for this attempt, in epoch seconds."""
+    return (record.signed_at or record.created_at) - _CLOCK_SKEW
 
 
 def _limits(policy: CallPolicy) -> SpendLimits:
-    window = policy.duplicate_window
     return SpendLimits(
         max_cost_per_day=policy.max_cost_per_day,
         max_calls_per_number_per_day=policy.max_calls_per_number_per_day,
-        duplicate_window=window.total_seconds() if window else 0.0,
+        duplicate_window=duplicate_seconds(policy),
     )
 
 
-async def _seen_through(work: Coroutine[Any, Any, T], grace: float) -> T:
-    """Await `work`; when cancelled, let it run for up to `grace` seconds more, and then stop it."""
+async def _await_with_grace(work: Coroutine[Any, Any, T], grace: float) -> T:
+    """Await `work`. After a cancellation, give it up to `grace` more seconds, then cancel it."""
     task = asyncio.create_task(work)
     try:
         return await asyncio.shield(task)

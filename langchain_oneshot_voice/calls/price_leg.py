@@ -1,12 +1,13 @@
-"""From a request to a price that everybody has agreed to, before anything is signed.
+"""The steps from a request to an agreed price, before anything is signed.
 
-The service's quote, the policy's view of the price, the application's own check, a person's yes,
-and the account's own rules at the provider. Each step returns what it saw as an event.
+The service returns a quote. The policy, the application's check, a person and the account's rules
+at the provider may each refuse it. Each step returns its outcome as an event.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import anyio.to_thread
 
 from langchain_oneshot_voice import wording
-from langchain_oneshot_voice.approval.agreement import needs_person
+from langchain_oneshot_voice.approval.agreement import needs_approval
 from langchain_oneshot_voice.approval.decisions import (
     Unreadable,
     from_store,
@@ -22,11 +23,12 @@ from langchain_oneshot_voice.approval.decisions import (
     stored,
 )
 from langchain_oneshot_voice.approval.questions import Question, question_id
+from langchain_oneshot_voice.call_states import UNSIGNED
 from langchain_oneshot_voice.calls import states as s
 from langchain_oneshot_voice.calls.results import guard_refusal
 from langchain_oneshot_voice.calls.run import Run
-from langchain_oneshot_voice.calls.services import Asker, CallServices
-from langchain_oneshot_voice.engine import call_user
+from langchain_oneshot_voice.calls.services import AskContext, CallServices
+from langchain_oneshot_voice.engine import call_user_function
 from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import AskedQuestion, CallRecord
 from langchain_oneshot_voice.oneshot.answers import Placement
@@ -34,61 +36,94 @@ from langchain_oneshot_voice.oneshot.client import Offer
 from langchain_oneshot_voice.oneshot.requests import goal_in, headers_beside, request_body
 from langchain_oneshot_voice.oneshot.transport import WeatherError
 from langchain_oneshot_voice.policy import DISCLOSURE, CallPolicy
-from langchain_oneshot_voice.progress import ProgressTeller
+from langchain_oneshot_voice.progress import ProgressReporter
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallQuote
 
 log = logging.getLogger(__name__)
 
+_SCREENING_MODULE = "langchain_oneshot_voice.policy.screening"
+
 _QUOTE_MARGIN = 15.0
-"""Seconds before a quote's end in which it is not taken any more."""
+"""A quote that expires within this many seconds is not used."""
 
-_APPROVAL_PAUSE = 2.0
-"""Seconds between looks at an approval at the provider."""
+_APPROVAL_POLL = 2.0
+"""Longest polling interval for an approval at the provider, in seconds."""
 
-_JUDGED_FOR = 1.0
-"""Seconds for which the policy's word on a request holds; then it is asked again."""
+_SCREENING_VALID = 1.0
+"""How long the policy's decision on a request is valid, in seconds."""
 
 _APPROVAL_ENDED = {"denied", "expired", "cancelled", "consumed"}
 
 
 class PriceLeg:
-    """The way of one run to an agreed price.
+    """The pricing steps of one run.
 
     Attributes:
-        request: the call in the policy's words.
-        body: the same as it goes on the wire.
-        screened_at: when the policy last allowed the request, in epoch seconds.
-        approved: the price that a person said yes to beforehand, by editing another call.
-        credits_count: whether the wallet's credits are to pay a part of the price.
+        request: the call in the form that the policy gives it.
+        body: the request in the service's format.
+        screened_at: when the policy last checked the request, in epoch seconds.
+        approved: the price in US dollars that a person approved by editing another call.
+        credits_count: true if the wallet's credits may pay a part of the price.
     """
 
     def __init__(
         self,
         services: CallServices,
         run: Run,
-        teller: ProgressTeller,
-        asker: Asker,
+        reporter: ProgressReporter,
+        context: AskContext,
         approved: Decimal | None,
     ) -> None:
         self._services = services
         self._run = run
-        self._teller = teller
-        self._asker = asker
+        self._reporter = reporter
+        self._context = context
         self.approved = approved
         self.credits_count = True
         self._questions: list[AskedQuestion] = []
-        self._released: set[str] = set()
+        self._approvals_seen: set[str] = set()
         self.request: VoiceCallInput
         self.body: dict[str, Any] = {}
         self.screened_at = 0.0
         self._fresh: Offer | None = None
 
     def is_fresh(self, offer: Offer) -> bool:
-        """Whether the service named this price a moment ago, and nobody was asked since."""
+        """Return whether this is the latest quote and no person was asked about it."""
         return offer is self._fresh
 
+    async def screen(self, request: VoiceCallInput, former_key: str | None) -> VoiceCallInput:
+        """Check the request against the policy, and return it in the form that the policy gives it.
+
+        If the call was already paid, return the request unchanged, so that its outcome can be
+        returned even if today's policy would refuse it.
+
+        Args:
+            request: the call as the model asked for it.
+            former_key: the key that version 0.1.0 gave the call.
+
+        Raises:
+            VoiceCallError: the policy refuses the call.
+        """
+        self.screened_at = self._services.clock.time()
+        read_request = self._services.policy.read_request
+        try:
+            # The first time imports the tables of phone numbers, which would block the event loop.
+            if _SCREENING_MODULE not in sys.modules:
+                return await anyio.to_thread.run_sync(read_request, request)
+            return read_request(request)
+        except VoiceCallError:
+            for key in (self._run.call_key, former_key):
+                earlier = await self._services.journal.read(key) if key else None
+                if (
+                    earlier is not None
+                    and earlier.state not in UNSIGNED
+                    and self._has_same_payer(earlier)
+                ):
+                    return request
+            raise
+
     async def load(self, request: VoiceCallInput) -> tuple[AskedQuestion, ...]:
-        """Begin with a request, and with the questions that were asked about it before."""
+        """Set the request, and load and return the questions asked about it before."""
         self.request = request
         self.body = request_body(request, goal_of(self._run.record))
         if self._services.approval != "never":
@@ -97,7 +132,7 @@ class PriceLeg:
         return tuple(self._questions)
 
     async def ask_price(self, state: s.Claimed) -> s.Offered | s.Accepted | s.Refusal | s.Overtaken:
-        """Ask the service for a price."""
+        """Request a quote from the service."""
         if state.offers >= s.MOST_OFFERS:
             return s.Refusal(wording.no_stable_price())
         bar = await self._services.journal.barred(self.request.numbers)
@@ -113,56 +148,59 @@ class PriceLeg:
             log.warning("call %s was placed without being paid for", self._run.name)
             await self._run.place(offer)
             return s.Accepted(offer)
-        kept = await self._run.move(
+        recorded = await self._run.move(
             "quoted", offer=offer.source, request=self.body, numbers=self.request.numbers
         )
-        if not kept:
+        if not recorded:
             return s.Overtaken()
         self._fresh = offer
-        await self._teller.tell("quoted", cost=offer.quote.total, quote=offer.quote)
+        await self._reporter.report("quoted", cost=offer.quote.total, quote=offer.quote)
         return s.Offered(offer)
 
     async def wait_for_account(
         self, state: s.Held
     ) -> s.Released | s.NotYet | s.Refusal | s.Overtaken:
-        """Wait until the person whom the account's rules name has approved the call.
+        """Poll until a person has approved the call at the provider.
 
-        Until they have answered the call stays as it is, and a later run goes on waiting.
+        While there is no answer, the record stays unchanged and a later run continues to wait.
         """
         approval_id = state.refusal.details.get("approval_id")
-        again = approval_id in self._released or len(self._released) >= s.MOST_RELEASES
+        again = approval_id in self._approvals_seen or len(self._approvals_seen) >= s.MOST_RELEASES
         if not isinstance(approval_id, str) or again:
             return s.Refusal(state.refusal)
         if not await self._run.move("quoted", approval_id=approval_id):
             return s.Overtaken()
-        await self._teller.tell("awaiting_approval")
+        await self._reporter.report("awaiting_approval")
         clock, longest = self._services.clock, self._services.timing.account_approval
         deadline = clock.monotonic() + longest
         while True:
             status = "pending"
-            with suppress(WeatherError):
+            with suppress(WeatherError):  # no answer means no decision yet
                 status = await self._services.client.approval_status(approval_id)
             if status == "approved":
-                self._released.add(approval_id)
+                self._approvals_seen.add(approval_id)
                 return s.Released()
             if status in _APPROVAL_ENDED:
                 return s.Refusal(wording.account_approval_ended(status, approval_id))
             if clock.monotonic() > deadline:
                 return s.NotYet(wording.account_approval_pending(state.refusal.details))
-            await clock.sleep(min(_APPROVAL_PAUSE, longest / 10))
+            await clock.sleep(min(_APPROVAL_POLL, longest / 10))
 
-    async def judge(self, state: s.Quoted) -> s.Allowed | s.Refusal:
-        """Let the policy and the application judge the price. If the check raises, no call."""
+    async def check_price(self, state: s.Quoted) -> s.Allowed | s.Refusal:
+        """Check the price with the policy and the application's own check.
+
+        If the application's check raises an exception, the call is not placed.
+        """
         policy, quote = self._services.policy, state.offer.quote
         try:
             policy.check_quote(self.request, quote)
         except VoiceCallError as refusal:
             return s.Refusal(refusal)
         if policy.check is not None:
-            problem = await call_user(policy.check, self.request, quote)
+            problem = await call_user_function(policy.check, self.request, quote)
             if problem is not None:
                 return s.Refusal(wording.refused_by_application(str(problem)))
-        ask = needs_person(
+        ask = needs_approval(
             asks=self._services.approval != "never",
             total=quote.total,
             worst_case=policy.worst_case(self.request, quote),
@@ -174,10 +212,10 @@ class PriceLeg:
     async def ask_person(
         self, state: s.Asking
     ) -> s.Answered | s.Unanswered | s.Refusal | s.Overtaken:
-        """Put the question on record, and ask it."""
-        approval, asker = self._services.approval, self._asker
-        if approval == "interrupt" and not asker.can_pause:
-            where = "a graph without a checkpointer" if asker.in_graph else "no graph"
+        """Record the question and ask it."""
+        approval, context = self._services.approval, self._context
+        if approval == "interrupt" and not context.can_pause:
+            where = "a graph without a checkpointer" if context.in_graph else "no graph"
             return s.Refusal(wording.approval_needs_graph(where))
         self._fresh = None
         asked = self._question_about(state.offer)
@@ -185,38 +223,38 @@ class PriceLeg:
         record = await self._services.journal.ask(asked, owner=self._run.owner)
         if record is None:
             return s.Overtaken()
-        self._run.hold(record, moment)
-        await self._teller.tell("awaiting_approval")
+        self._run.confirm(record, moment)
+        await self._reporter.report("awaiting_approval")
         if not callable(approval):
             return s.Unanswered(asked)
-        answer = await call_user(approval, self.request, state.offer.quote)
-        decision = read_decision(answer, tool_name=asker.tool_name, question_id=asked.question_id)
+        answer = await call_user_function(approval, self.request, state.offer.quote)
+        decision = read_decision(answer, tool_name=context.tool_name, question_id=asked.question_id)
         if isinstance(decision, Unreadable):
             return s.Refusal(wording.approval_unreadable(decision.why))
         if not await self._services.journal.answer(asked.question_id, stored(decision)):
-            # Another run has asked the same person at the same time: the first answer stands.
+            # Another run asked the same question at the same time; the first answer counts.
             [known] = await self._services.journal.questions_of((asked.question_id,), asked.thread)
             decision = from_store(known.answer or {})
         return s.Answered(asked, decision)
 
-    def rejudge(self) -> VoiceCallError | None:
-        """What the policy has against the call by now. Slow: run it in a thread."""
+    async def screen_again(self) -> VoiceCallError | None:
+        """Check the policy again if its last check is too old; return its refusal, if any.
+
+        Calling hours and lists may have changed while a person was asked.
+        """
+        now = self._services.clock.time()
+        if abs(now - self.screened_at) < _SCREENING_VALID:
+            return None
+        self.screened_at = now
         try:
-            self._services.policy.read_request(self.request)
+            # Screening is slow, so it must not block the event loop.
+            await anyio.to_thread.run_sync(self._services.policy.read_request, self.request)
         except VoiceCallError as refusal:
             return refusal
         return None
 
-    async def judged_again(self) -> VoiceCallError | None:
-        """Judge hours, countries and lists again if time has passed since they were judged."""
-        now = self._services.clock.time()
-        if abs(now - self.screened_at) < _JUDGED_FOR:
-            return None
-        self.screened_at = now
-        return await anyio.to_thread.run_sync(self.rejudge)
-
     def question(self, asked: AskedQuestion) -> Question:
-        """What the person is shown of a question on record."""
+        """Return what the person sees of a recorded question."""
         policy = self._services.policy
         quote = self._services.client.read_offer(asked.offer).quote
         prices = [
@@ -227,18 +265,24 @@ class PriceLeg:
         before = prices[-1] if prices else self.approved
         return Question(
             question_id=asked.question_id,
-            request=_in_the_models_words(self.request, policy),
+            request=_without_policy_additions(self.request, policy),
             quote=quote,
             worst_case=policy.worst_case(self.request, quote),
-            added=_added(policy),
-            tool_name=self._asker.tool_name,
-            tool_call_id=self._asker.tool_call_id,
+            added=_policy_additions(policy),
+            tool_name=self._context.tool_name,
+            tool_call_id=self._context.tool_call_id,
             agreed_before=before if before is not None and before < quote.total else None,
             note=asked.note,
         )
 
+    def _has_same_payer(self, record: CallRecord) -> bool:
+        """True if a record has the same payer, tenant and service; keys of 0.1.0 lack them."""
+        services = self._services
+        expected = (services.account, services.policy.tenant, services.client.environment.service)
+        return (record.account.lower(), record.tenant, record.base_url) == expected
+
     def _question_about(self, offer: Offer) -> AskedQuestion:
-        """The open question about exactly this offer, or a new one."""
+        """Return the open question about exactly this offer, or create a new one."""
         last = self._questions[-1] if self._questions else None
         if (
             last is not None
@@ -247,7 +291,7 @@ class PriceLeg:
             and last.offer == offer.source
         ):
             return last
-        thread, namespace = self._asker.thread, self._asker.namespace
+        thread, namespace = self._context.thread, self._context.namespace
         number = len(self._questions)
         name = question_id(
             thread=thread,
@@ -257,7 +301,7 @@ class PriceLeg:
             request=self.body,
             price=offer.quote.total,
         )
-        # What was wrong with the last answer is still to be said.
+        # The note about an answer that was ignored moves to the new question.
         note = last.note if last is not None and last.answer is None else None
         asked = AskedQuestion(
             question_id=name,
@@ -275,29 +319,29 @@ class PriceLeg:
 
 
 def goal_of(record: CallRecord) -> str:
-    """The name by which the service knows the call."""
+    """Return the name of the call that the service knows."""
     return goal_in(record.request) or record.call_key
 
 
 def headers_for(record: CallRecord, max_cost: Decimal | None = None) -> dict[str, str]:
-    """What goes along: our key, the account's approval, and with a payment the cap."""
+    """Return the headers: the call's goal, the account's approval, and the cap for a payment."""
     return headers_beside(goal_of(record), max_cost=max_cost, approval_id=record.approval_id)
 
 
-def stands(quote: VoiceCallQuote, now: float) -> bool:
-    """Whether a quote from before can still be taken."""
+def is_usable(quote: VoiceCallQuote, now: float) -> bool:
+    """Return whether an earlier quote can still be used."""
     expires = quote.expires_at
     return expires is None or now + _QUOTE_MARGIN < expires.timestamp()
 
 
-def _added(policy: CallPolicy) -> dict[str, str]:
-    """What is added to the model's words, by field."""
+def _policy_additions(policy: CallPolicy) -> dict[str, str]:
+    """Return the texts that the policy adds to the model's request, by field."""
     added = {"context": DISCLOSURE} if policy.disclose_ai else {}
     return added | ({"caller_name": policy.caller_name} if policy.caller_name else {})
 
 
-def _in_the_models_words(request: VoiceCallInput, policy: CallPolicy) -> VoiceCallInput:
-    """The request without what the policy adds to it."""
+def _without_policy_additions(request: VoiceCallInput, policy: CallPolicy) -> VoiceCallInput:
+    """Return the request without the texts that the policy added."""
     changes: dict[str, Any] = {}
     if policy.disclose_ai:
         changes["context"] = (request.context or "").removesuffix(DISCLOSURE).rstrip() or None

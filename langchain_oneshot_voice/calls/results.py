@@ -1,4 +1,4 @@
-"""What a record of a call, or what stands in its way, amounts to for the caller."""
+"""Turns journal records into the caller's results, and refusals by guards into errors."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _DAY = timedelta(days=1)
 
 
 def quote_of(record: CallRecord) -> VoiceCallQuote | None:
-    """The quote that the call was last offered."""
+    """Return the call's latest quote; `None` if it has none."""
     return quote_in(record.offer) if record.offer else None
 
 
 def result_of(record: CallRecord) -> VoiceCallResult:
-    """The result of a call that was placed."""
+    """Return the result of a call that was placed."""
     result = read_result(
         record.job or {},
-        # A forgotten call has an end and no job any more.
+        # Retention deletes the job, so the status must come from the record's state.
         on_record=None if record.job else STATES[record.state].status,
         request_id=record.request_id,
         call_key=record.call_key,
@@ -44,14 +44,20 @@ def result_of(record: CallRecord) -> VoiceCallResult:
     return result.model_copy(update={"ended_at": _ended_at(record, result.ended_at)})
 
 
-def _ended_at(record: CallRecord, told: datetime | None) -> datetime:
-    """When the call ended: by the service's clock, unless that is off by more than a day."""
-    began, heard = (datetime.fromtimestamp(t, UTC) for t in (record.created_at, record.updated_at))
-    return told if told is not None and began - _DAY < told < heard + _DAY else heard
+def _ended_at(record: CallRecord, reported: datetime | None) -> datetime:
+    """Return the service's end time; the record's if it is missing or off by more than a day."""
+    began, last_seen = (
+        datetime.fromtimestamp(t, UTC) for t in (record.created_at, record.updated_at)
+    )
+    return (
+        reported
+        if reported is not None and began - _DAY < reported < last_seen + _DAY
+        else last_seen
+    )
 
 
 def declined_result(record: CallRecord, message: str | None) -> VoiceCallResult:
-    """The result of a call that a person said no to."""
+    """Return the result of a call that a person rejected."""
     quote = quote_of(record)
     return VoiceCallResult(
         call_status="rejected",
@@ -62,23 +68,29 @@ def declined_result(record: CallRecord, message: str | None) -> VoiceCallResult:
     )
 
 
-def busy(call: NewCall | CallRecord, other: CallRecord) -> VoiceCallError:
-    """Another call is on a number of this one. Of another tenant's call nothing else is told."""
-    theirs = other.tenant != call.tenant
-    numbers = tuple(n for n in other.numbers if n in call.numbers) if theirs else other.numbers
-    return wording.number_busy(numbers, None if theirs else other.request_id)
+def number_busy_error(call: NewCall | CallRecord, other: CallRecord) -> VoiceCallError:
+    """Return the error for a number that another call is using.
+
+    If the other call belongs to another tenant, the error names only the numbers that both calls
+    have, and no request id.
+    """
+    other_tenant = other.tenant != call.tenant
+    numbers = (
+        tuple(n for n in other.numbers if n in call.numbers) if other_tenant else other.numbers
+    )
+    return wording.number_busy(numbers, None if other_tenant else other.request_id)
 
 
 def guard_refusal(
     call: CallRecord,
     guard: Paused | NumberBusy | NumberLimitReached | NumberSuppressed | SpendLimitReached,
 ) -> VoiceCallError:
-    """What stands in the way of a call, as the error that it is."""
+    """Return the error for a call that a guard of the journal refused."""
     match guard:
         case Paused():
             return wording.calls_stopped(guard.reason, guard.by, guard.since)
         case NumberBusy():
-            return busy(call, guard.record)
+            return number_busy_error(call, guard.record)
         case NumberSuppressed():
             return wording.number_suppressed(guard.numbers)
         case NumberLimitReached():

@@ -1,4 +1,4 @@
-"""Run: one run's hold on one call in the journal, and the call as it is on record now."""
+"""Run: one run's ownership of a call in the journal, and its copy of the call's record."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ from langchain_oneshot_voice.schemas import mask_number
 log = logging.getLogger(__name__)
 
 Moment = tuple[float, float]
-"""Epoch seconds, and seconds that only grow. One may stand still while the machine sleeps."""
+"""Wall-clock time in epoch seconds, and monotonic seconds. Both are kept because the monotonic
+clock may stop while the machine sleeps, and the wall clock may be set back."""
 
-_UNCONFIRMED = 2.0
-"""Seconds after which a run makes sure that the call is still its own before it sends money."""
+_CONFIRMED_FOR = 2.0
+"""How long a confirmed ownership is trusted, in seconds. After that, the journal is asked again
+before money is sent."""
 
 
 class Run:
-    """What one run knows of its call.
+    """One run's view of its call.
 
     Attributes:
-        call_key: the call's key on record.
-        owner: this run's name; different for every run.
-        record: the call as last seen on record.
-        pending: whether there are signed bytes whose fate this run does not know.
+        call_key: the call's key in the journal.
+        owner: this run's unique name.
+        record: the last known record of the call.
+        payment_open: true while this run does not know whether signed bytes were taken.
     """
 
     def __init__(self, services: CallServices, call_key: str, owner: str) -> None:
@@ -40,75 +42,76 @@ class Run:
         self.call_key = call_key
         self.owner = owner
         self.record: CallRecord
-        self.pending = False
-        self._seen: Moment = (0.0, 0.0)
-        self._released = False  # the last step gave the call back
+        self.payment_open = False
+        self._confirmed_at: Moment = (0.0, 0.0)
+        self._released = False  # the last step already gave up the ownership
 
     @property
     def name(self) -> str:
-        """The call's name in logs."""
+        """The short name of the call for logs."""
         return self.call_key[:8]
 
     def now(self) -> Moment:
-        """This moment, to be given to `hold`: take it before the journal is asked."""
+        """Return the current time for `confirm`. Call it before the journal is asked."""
         return self._clock.time(), self._clock.monotonic()
 
-    def hold(self, record: CallRecord, asked: Moment) -> CallRecord:
-        """Note that the call was this run's when the journal was asked, and what is on record."""
+    def confirm(self, record: CallRecord, asked: Moment) -> CallRecord:
+        """Store the record, and that this run owned the call at the time `asked`."""
         self.call_key = record.call_key
         self.record = record
-        self._seen = asked
+        self._confirmed_at = asked
         self._released = record.owner is None
         return record
 
     async def take(self) -> CallRecord | None:
-        """Hold a call that somebody left unfinished; `None` if there is none to hold."""
+        """Take over a call that another run left unfinished; `None` if there is none."""
         asked = self.now()
         record = await self._journal.take(self.call_key, owner=self.owner)
-        return None if record is None else self.hold(record, asked)
+        return None if record is None else self.confirm(record, asked)
 
-    async def move(self, to: CallState, **columns: Any) -> bool:  # noqa: ANN401 - of the record
-        """Record a step. False if the call is another worker's now; then nothing was written."""
+    async def move(self, to: CallState, **columns: Any) -> bool:  # noqa: ANN401 - columns of the record
+        """Record a state. Return false, and write nothing, if another worker owns the call now."""
         asked = self.now()
         record = await self._journal.move(self.call_key, owner=self.owner, to=to, **columns)
         if record is not None:
-            self.hold(record, asked)
+            self.confirm(record, asked)
         return record is not None
 
     async def place(self, placement: Placement) -> None:
-        """Record that the service accepted the call. A journal that fails now must not cost it."""
+        """Record that the service accepted the call. If the journal fails, the run continues."""
         numbers = ", ".join(map(mask_number, self.record.numbers))
         log.info("call %s to %s placed: %s", self.name, numbers, placement.request_id)
         accepted = asdict(placement)
         moved = False
         try:
             moved = await self.move("placed", request_id=placement.request_id, placement=accepted)
-        except JournalError as trouble:
-            log.error("call %s placed, unrecorded: %s", self.name, trouble)  # noqa: TRY400
+        except JournalError as error:
+            log.error("call %s placed, unrecorded: %s", self.name, error)  # noqa: TRY400
         if not moved:
+            # The phone will ring, so this run waits for the outcome even without a record.
             self.record = replace(
                 self.record, state="placed", request_id=placement.request_id, placement=accepted
             )
 
-    async def is_mine(self) -> bool:
-        """Whether the call is still this run's, asked of the journal only after a while.
+    async def is_owner(self) -> bool:
+        """Return whether this run still owns the call. Ask the journal only if it may have changed.
 
-        The machine may have slept since the last step, and another worker may have gone on.
+        If the machine slept since the last step, another worker may have taken over.
         """
-        while not self._is_sure():
+        while not self._is_recently_confirmed():
             asked = self.now()
             if not await self._journal.holds(self.call_key, owner=self.owner):
                 return False
-            self._seen = asked
+            self._confirmed_at = asked
         return True
 
-    def _is_sure(self) -> bool:
-        """Whether the call was this run's a moment ago."""
-        (wall, ticks), (now, ticks_now) = self._seen, self.now()
-        return max(abs(now - wall), ticks_now - ticks) < _UNCONFIRMED
+    def _is_recently_confirmed(self) -> bool:
+        """Return whether the ownership was confirmed a moment ago, by both clocks."""
+        (wall, ticks), (now, ticks_now) = self._confirmed_at, self.now()
+        return max(abs(now - wall), ticks_now - ticks) < _CONFIRMED_FOR
 
     async def release(self) -> None:
-        """Let go of the call, however the run ends; also of a claim that was on its way."""
+        """Give up the ownership. Also undoes a claim that was cancelled while it was written."""
         if self._released:
             return
         with anyio.CancelScope(shield=True), suppress(JournalError):

@@ -1,4 +1,4 @@
-"""What the life of a call works with: the service, the journal, the policy, a clock, times."""
+"""CallServices: the service, journal, policy, clock and timing that all modules here use."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from langchain_oneshot_voice.timing import Timing
 
 
 class Clock(Protocol):
-    """Time, as the life of a call reads and spends it."""
+    """The clock of a call. A test can pass its own."""
 
     def time(self) -> float:
-        """Epoch seconds."""
+        """Return the time in epoch seconds."""
 
     def monotonic(self) -> float:
-        """Seconds that only grow."""
+        """Return monotonic seconds."""
 
     async def sleep(self, seconds: float) -> None:
-        """Rest."""
+        """Sleep for this many seconds."""
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's clock."""
 
     def time(self) -> float:
-        """Epoch seconds."""
+        """Return the time in epoch seconds."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Seconds that only grow."""
+        """Return monotonic seconds."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Rest on the running event loop."""
+        """Sleep on the running event loop."""
         await anyio.sleep(seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class CallServices:
-    """What every call of one caller is made with.
+    """What every call of one caller uses.
 
     Attributes:
-        client: the service.
-        feed: the outcomes of placed calls.
-        journal: the record.
+        client: sends requests to the service.
+        feed: receives the outcomes of placed calls.
+        journal: stores the calls.
         account: the address that pays, in lower case.
-        policy: the limits.
-        timing: how long to bear with trouble.
+        policy: the limits on calls.
+        timing: timeouts, polling intervals and leases, in seconds.
         approval: who is asked before a call is paid.
-        clock: time.
-        withdrawal: takes back what is not paid yet, together with other calls.
+        clock: the source of time.
+        withdrawal: cancels this call, and others with it, before they are paid.
     """
 
     client: OneShotClient
@@ -73,17 +73,23 @@ class CallServices:
     withdrawal: Withdrawal = field(default_factory=Withdrawal)
 
 
+def duplicate_seconds(policy: CallPolicy) -> float:
+    """Return the policy's duplicate window in seconds; 0 if it is off."""
+    window = policy.duplicate_window
+    return window.total_seconds() if window else 0.0
+
+
 @dataclass(frozen=True, slots=True)
-class Asker:
-    """Where a person is asked from.
+class AskContext:
+    """Where in the application a person is asked to approve a call.
 
     Attributes:
         thread: the graph's thread; empty outside a graph.
         namespace: the task's checkpoint namespace; empty outside a graph.
-        can_pause: whether the graph can be paused.
-        in_graph: whether there is a graph at all.
-        tool_name: the tool's own name.
-        tool_call_id: the tool call that asks for the call, if there is one.
+        can_pause: true if the graph can be paused and resumed.
+        in_graph: true inside a graph.
+        tool_name: the tool's name.
+        tool_call_id: id of the tool call that requested the call; `None` if there is none.
     """
 
     thread: str = ""

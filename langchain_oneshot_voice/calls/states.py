@@ -1,10 +1,10 @@
-"""The life of one call as pure functions: a state and an event give the next state.
+"""The state machine of one run of a call: a state and an event give the next state.
 
-Nothing here does I/O or reads a clock. Each state says in its docstring what may follow it; `AFTER`
-holds the same as a table, from which the diagram in `docs/life-of-a-call.md` is drawn. The driver
-carries out what a state asks for and turns what it sees into an event.
+These functions are pure: they do no I/O and read no clock. Each state's docstring names the states
+that may follow it. `AFTER` is the same as a table, and the diagram in `docs/life-of-a-call.md` is
+drawn from it. The driver performs the step that a state needs, and turns its outcome into an event.
 
-The states on record (`call_states.py`) are fewer: the record has what a restart needs.
+The journal has fewer states (`call_states.py`), because it stores only what a restart needs.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from langchain_oneshot_voice.oneshot.answers import Job, Placement
 from langchain_oneshot_voice.oneshot.client import Offer
 
 MOST_OFFERS = 10
-"""Prices asked for in one run, so that prices that never stand end."""
+"""Limit on quotes in one run, so that a run ends even if every quote becomes invalid."""
 
 MOST_RELEASES = 3
-"""Approvals at the provider for one call, so that a service that holds it each time ends."""
+"""Limit on account approvals in one run, so that a run ends even if each one is not enough."""
 
 USED = "used"
-"""The error code of a call whose payment or quote was used, and whose answer is not known."""
+"""Error code of a call whose payment or quote was used, but whose answer is not known."""
 
 
-# States on the way
+# States in which the run continues
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The call is this run's, and a price is wanted.
+    """This run owns the call and needs a price.
 
-    Followed by `Quoted`, `Placed` (the service rings unpaid), `Held` or `Refused`.
+    Followed by `Quoted`, `Placed` (the service calls without a payment), `Held` or `Refused`.
     """
 
     approved: Decimal | None = None
-    """The price in US dollars that a person said yes to before."""
+    """The price in US dollars that a person approved earlier."""
     offers: int = 0
-    """Prices asked for so far in this run."""
+    """Number of quotes requested so far in this run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The account's own rules hold the call until a person approves it at the provider.
+    """The account's rules require that a person approves the call at the provider.
 
     Followed by `Claimed` or `Refused`.
     """
@@ -59,7 +59,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Quoted:
-    """A price is known.
+    """The price is known.
 
     Followed by `Asking`, `Agreed` or `Refused`.
     """
@@ -71,7 +71,7 @@ class Quoted:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A person is asked about this offer.
+    """A person has to approve this offer.
 
     Followed by `Agreed`, `Declined`, `Edited`, `Paused` or `Refused`.
     """
@@ -83,9 +83,9 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """Everybody agreed to this offer.
+    """The policy, the application and the person agree to this offer.
 
-    Followed by `Signed`, `Claimed` (the offer is over), `Duplicate` or `Refused`.
+    Followed by `Signed`, `Claimed` (the offer is no longer valid), `Duplicate` or `Refused`.
     """
 
     offer: Offer
@@ -95,17 +95,17 @@ class Agreed:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """The exact signed bytes are on record.
+    """The journal has the exact signed bytes.
 
-    `sent` is false until this run has sent them for the first time: only then is a refusal surely
-    about them. A refusal of bytes that were sent before may only mean that they arrived.
+    `sent` is false until this run has sent the bytes once. A refusal of the first send is about
+    this payment. A refusal of a later send may only mean that the first one arrived.
 
     Followed by `Signed`, `Placed`, `Refused`, `StartOver` or `Unknown`.
     """
 
     sent: bool
     used: bool = False
-    """The service said once that this payment or quote was used."""
+    """The service reported at least once that this payment or quote was used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +128,12 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class InProgress:
-    """The wait is over before the call is."""
+    """The time to wait is over; the call has not ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """A person said no, or answered in the call's place. It holds for every later run."""
+    """A person rejected the call, or answered instead of it. This is final for every later run."""
 
     message: str | None
     question: AskedQuestion | None = None
@@ -141,7 +141,7 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """A person asked for another call instead; that call has a key and a life of its own."""
+    """A person replaced the call by another one, which has its own key and its own run."""
 
     decision: Edit
     question: AskedQuestion
@@ -149,7 +149,7 @@ class Edited:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The graph has to be paused with this question."""
+    """The graph must be paused with this question."""
 
     question: AskedQuestion
 
@@ -160,14 +160,14 @@ class Refused:
 
     error: VoiceCallError
     on_record: bool = True
-    """False if the call stays as it is on record, so that a later run goes on from there."""
+    """False if the journal's record stays unchanged, so that a later run continues from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartOver:
-    """Nothing was charged, and another price is worth asking for.
+    """Nothing was charged, and a new quote may work.
 
-    Followed by `Claimed`, once the call is claimed again.
+    Followed by `Claimed`, after the call is claimed again.
     """
 
     because: VoiceCallError
@@ -175,19 +175,19 @@ class StartOver:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nobody can know what became of the payment."""
+    """It can't be determined whether the payment was charged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """Another key is, or just was, the same call."""
+    """The same call exists under another key: it is running or ended recently."""
 
     record: CallRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The call is another worker's now. This run does nothing more to it."""
+    """Another worker owns the call now. This run does nothing more to it."""
 
 
 Live = Claimed | Held | Quoted | Asking | Agreed | Signed | Placed
@@ -214,15 +214,15 @@ AFTER: Mapping[type[Live], tuple[type[State], ...]] = {
     Signed: (Signed, Placed, Refused, StartOver, Unknown),
     Placed: (Done, InProgress),
 }
-"""What may follow each state. `Lost` may follow every one of them."""
+"""The possible next states of each state. `Lost` may also follow every state."""
 
 
-# Events: what a step saw
+# Events: the outcome of a step
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """The service named a price."""
+    """The service returned a quote."""
 
     offer: Offer
 
@@ -236,19 +236,19 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Somebody said no: the service, the account, the policy, a guard or the application."""
+    """The service, the account, the policy, a guard or the application refused the call."""
 
     error: VoiceCallError
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The account's person approved the call."""
+    """A person approved the call at the provider."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """The account's person has not answered in time."""
+    """The person at the provider has not answered in time."""
 
     error: VoiceCallError
 
@@ -258,7 +258,7 @@ class Allowed:
     """The policy and the application allow the call at this price."""
 
     ask: bool
-    """Whether a person has to be asked."""
+    """True if a person has to be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,34 +271,34 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """The question is on record and waits for the person behind the graph."""
+    """The question is stored and waits for an answer through the graph."""
 
     question: AskedQuestion
 
 
 @dataclass(frozen=True, slots=True)
 class OnRecord:
-    """The signed bytes are stored."""
+    """The journal has the signed bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class OfferOver:
-    """The offer can't be paid any more."""
+    """The offer is no longer valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class SameCall:
-    """Another key is, or just was, the same call."""
+    """The same call exists under another key: it is running or ended recently."""
 
     record: CallRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
-    """No answer that says anything about the payment."""
+class NoVerdict:
+    """There was no answer, or one that does not show whether the payment was taken."""
 
     used: bool = False
-    """The service says that this payment or quote was used: an attempt went through."""
+    """The service reports that this payment or quote was used, so an attempt succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,8 +307,9 @@ class PaymentRefused:
 
     Attributes:
         error: the refusal.
-        stale: another quote may be taken where this one was not.
-        proven: the authorization has expired, and a complete list of receipts has no trace of it.
+        stale: a new quote may be accepted although this one was not.
+        proven: it is certain that nothing was charged. Either this was the first send, or the
+            authorization has expired and the complete list of receipts does not contain it.
         again: this run may start over.
     """
 
@@ -320,35 +321,35 @@ class PaymentRefused:
 
 @dataclass(frozen=True, slots=True)
 class NeverSent:
-    """The payment could not be sent at all, for as long as that is tried."""
+    """The payment could not be sent within the time limit for sending."""
 
     error: VoiceCallError
 
 
 @dataclass(frozen=True, slots=True)
 class TimeUp:
-    """This run has no more time."""
+    """The time limit of this run has passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The service says how the call ended."""
+    """The service reported the end of the call."""
 
     job: Job
 
 
 @dataclass(frozen=True, slots=True)
 class Overtaken:
-    """Another worker holds the call."""
+    """Another worker has taken over the call."""
 
 
-# What follows
+# Transitions
 
 
 def after_claimed(
     state: Claimed, event: Offered | Accepted | Refusal | Overtaken
 ) -> Quoted | Placed | Held | Refused | Lost:
-    """The price has been asked for."""
+    """Return the state after a quote was requested."""
     match event:
         case Offered():
             return Quoted(event.offer, state.approved, state.offers + 1)
@@ -366,7 +367,7 @@ def after_claimed(
 def after_held(
     state: Held, event: Released | NotYet | Refusal | Overtaken
 ) -> Claimed | Refused | Lost:
-    """The account's person has been waited for."""
+    """Return the state after the wait for an approval at the provider."""
     match event:
         case Released():
             return state.then
@@ -382,7 +383,7 @@ def after_held(
 def after_quoted(
     state: Quoted, event: Allowed | Refusal | Overtaken
 ) -> Asking | Agreed | Refused | Lost:
-    """The policy and the application have seen the price."""
+    """Return the state after the policy and the application checked the price."""
     match event:
         case Allowed(ask=True):
             return Asking(state.offer, state.approved, state.offers)
@@ -398,7 +399,7 @@ def after_quoted(
 def after_asking(
     state: Asking, event: Answered | Unanswered | Refusal | Overtaken
 ) -> Agreed | Declined | Edited | Paused | Refused | Lost:
-    """A person has been asked."""
+    """Return the state after a person was asked."""
     match event:
         case Answered():
             return _after_answer(state, event)
@@ -425,7 +426,7 @@ def _after_answer(state: Asking, event: Answered) -> Agreed | Declined | Edited:
 def after_agreed(
     state: Agreed, event: OnRecord | OfferOver | SameCall | Refusal | Overtaken
 ) -> Signed | Claimed | Duplicate | Refused | Lost:
-    """The payment has been signed, or could not be."""
+    """Return the state after an attempt to sign the payment."""
     match event:
         case OnRecord():
             return Signed(sent=False)
@@ -441,13 +442,13 @@ def after_agreed(
 
 
 def after_signed(
-    state: Signed, event: Accepted | Silence | PaymentRefused | NeverSent | TimeUp | Overtaken
+    state: Signed, event: Accepted | NoVerdict | PaymentRefused | NeverSent | TimeUp | Overtaken
 ) -> Signed | Placed | Refused | StartOver | Unknown | Lost:
-    """The payment has been sent, for the first time or again, or looked for."""
+    """Return the state after the payment was sent, sent again, or searched for."""
     match event:
         case Accepted():
             return Placed()
-        case Silence():
+        case NoVerdict():
             return replace(state, sent=True, used=state.used or event.used)
         case PaymentRefused():
             return _after_refused_payment(state, event)
@@ -462,17 +463,17 @@ def after_signed(
 
 def _after_refused_payment(state: Signed, event: PaymentRefused) -> Signed | Refused | StartOver:
     if not state.sent:
-        # The first time, so the refusal is about this very payment: nothing was charged.
+        # The first send, so the refusal is about this payment: nothing was charged.
         held = event.error.code == "approval_required"
         starts_over = event.again and (held or event.stale)
         return StartOver(event.error) if starts_over else Refused(event.error)
     if state.used or not event.proven:
-        return state  # it may be refused because it was taken the first time
+        return state  # it may be refused because the first send was accepted
     return StartOver(event.error) if event.again else Refused(event.error)
 
 
 def after_placed(state: Placed, event: Ended | TimeUp | Overtaken) -> Done | InProgress | Lost:
-    """The call has been waited for."""
+    """Return the state after the wait for the end of the call."""
     del state
     match event:
         case Ended():

@@ -1,4 +1,4 @@
-"""Withdrawal: taking back calls that nothing was signed for, many of them at once."""
+"""Withdrawal: cancels all calls of a group that are not signed yet."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import anyio
 
 
 class Withdrawal:
-    """Ends calls before they are paid. Lives on one event loop.
+    """Cancels calls before they are paid. Use it on one event loop only.
 
-    A call whose payment is signed is not ended: it is seen through.
+    A call with a signed payment is not cancelled; it continues to its end.
 
     Attributes:
-        is_called: whether the calls are withdrawn.
+        is_called: true once the calls are withdrawn.
     """
 
     def __init__(self) -> None:
@@ -22,14 +22,14 @@ class Withdrawal:
         self._steps: set[anyio.CancelScope] = set()
 
     def call(self) -> None:
-        """Withdraw every call that is not signed, and those that are still to begin."""
+        """Cancel every call that is not signed, and every call that starts later."""
         self.is_called = True
         for step in self._steps:
             step.cancel()
 
     @contextmanager
     def unsigned_step(self) -> Iterator[anyio.CancelScope]:
-        """Run a step in which nothing is signed; a withdrawal cancels it."""
+        """Enter a scope for a step that signs nothing. A withdrawal cancels the scope."""
         with anyio.CancelScope() as step:
             if self.is_called:
                 step.cancel()

@@ -10,8 +10,8 @@ import pytest
 from langchain_oneshot_voice.approval import Reject, Respond
 from langchain_oneshot_voice.approval.agreement import (
     approved_price,
-    last_no_or_edit,
-    needs_person,
+    last_refusal_or_edit,
+    needs_approval,
 )
 from langchain_oneshot_voice.journal import AskedQuestion
 
@@ -79,7 +79,7 @@ def test_last_no_ends_the_call_whatever_else_was_answered(
     questions: list[AskedQuestion], found: tuple[int, type] | None
 ) -> None:
     """By the time of the answer, not by the number of the question."""
-    said = last_no_or_edit(questions)
+    said = last_refusal_or_edit(questions)
     if found is None:
         assert said is None
     else:
@@ -111,4 +111,4 @@ def test_person_is_needed_for_what_they_did_not_agree_to(
         "approved": None,
         "require_above": None,
     }
-    assert needs_person(**usual | changes) == needed
+    assert needs_approval(**usual | changes) == needed

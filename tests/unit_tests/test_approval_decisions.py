@@ -103,9 +103,12 @@ def test_unclear_answer_is_no_decision(answer: Any) -> None:
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        ({"type": "respond"}, "it is no decision (Field required)"),
-        ("respond", "it is no decision (Field required)"),
-        ({"type": "reject", "message": 1}, "it is no decision (Input should be a valid string)"),
+        ({"type": "respond"}, "it is not a valid decision (Field required)"),
+        ("respond", "it is not a valid decision (Field required)"),
+        (
+            {"type": "reject", "message": 1},
+            "it is not a valid decision (Input should be a valid string)",
+        ),
         ([], "0 decisions came for one question"),
     ],
 )
@@ -119,7 +122,7 @@ def test_words_about_an_unclear_answer_do_not_go_on_for_ever() -> None:
     wrong: dict[str, Any] = {name: [] for name in VoiceCallInput.model_fields}
     edited = {"name": "voice_call", "args": wrong | {"target_number": "1" * 5000}}
     unclear = read({"type": "edit", "edited_action": edited})
-    assert len(unclear.why) <= len("it is no decision ()") + 400
+    assert len(unclear.why) <= len("it is not a valid decision ()") + 400
 
 
 @given(st.text() | st.integers() | st.none() | st.lists(st.booleans()) | st.floats())

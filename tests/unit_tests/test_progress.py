@@ -14,7 +14,7 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from langchain_oneshot_voice import CallProgress, VoiceCallQuote
 from langchain_oneshot_voice.call_states import Stage
-from langchain_oneshot_voice.progress import EVENT, OnProgress, ProgressTeller
+from langchain_oneshot_voice.progress import EVENT, OnProgress, ProgressReporter
 
 NUMBER = "+14155550100"
 QUOTE = VoiceCallQuote(
@@ -22,24 +22,26 @@ QUOTE = VoiceCallQuote(
 )
 
 
-def teller(on_progress: OnProgress | None, config: RunnableConfig | None = None) -> ProgressTeller:
+def teller(
+    on_progress: OnProgress | None, config: RunnableConfig | None = None
+) -> ProgressReporter:
     """A teller for one call."""
-    return ProgressTeller("key", (NUMBER,), on_progress, config)
+    return ProgressReporter("key", (NUMBER,), on_progress, config)
 
 
-async def told_at_once(telling: ProgressTeller, stage: Stage, **news: Any) -> None:
+async def told_at_once(telling: ProgressReporter, stage: Stage, **news: Any) -> None:
     """Tell one step, and wait for the listeners."""
-    await telling.tell(stage, **news)
-    await telling.catch_up(10)
+    await telling.report(stage, **news)
+    await telling.wait_for_listeners(10)
 
 
 async def test_function_is_told() -> None:
     """A plain function is told each step, with what was told before."""
     told: list[CallProgress] = []
     telling = teller(told.append)
-    await telling.tell("quoted", cost=QUOTE.total, quote=QUOTE)
-    await telling.tell("placed", request_id="req_1")
-    await telling.catch_up(10)
+    await telling.report("quoted", cost=QUOTE.total, quote=QUOTE)
+    await telling.report("placed", request_id="req_1")
+    await telling.wait_for_listeners(10)
 
     assert [step.stage for step in told] == ["quoted", "placed"]
     assert (told[1].cost, told[1].request_id, told[1].quote) == (QUOTE.total, "req_1", None)
@@ -83,8 +85,8 @@ async def test_failing_listener_is_logged_once_and_told_on(
     telling = teller(fails)
     with caplog.at_level(logging.ERROR):
         for stage in ("quoted", "paying", "placed"):
-            await telling.tell(stage)
-        await telling.catch_up(10)
+            await telling.report(stage)
+        await telling.wait_for_listeners(10)
 
     assert told == ["quoted", "paying", "placed"]
     assert caplog.text.count("a progress listener failed") == 1
@@ -100,11 +102,11 @@ async def test_slow_listener_holds_nothing_up() -> None:
 
     telling = teller(slow)
     for stage in ("quoted", "paying", "placed"):
-        await telling.tell(stage)
-    await telling.catch_up(0.01)
+        await telling.report(stage)
+    await telling.wait_for_listeners(0.01)
     assert told == []
     ready.set()
-    await telling.catch_up(10)
+    await telling.wait_for_listeners(10)
     assert told == ["quoted", "paying", "placed"]
 
 
@@ -118,9 +120,9 @@ async def test_listener_that_never_is_ready_is_told_a_bounded_number_of_steps() 
 
     telling = teller(stuck)
     for _ in range(1000):
-        await telling.tell("in_progress")
+        await telling.report("in_progress")
     ready.set()
-    await telling.catch_up(10)
+    await telling.wait_for_listeners(10)
     assert 50 < len(told) < 200
 
 
@@ -145,4 +147,4 @@ async def test_custom_events_are_dispatched() -> None:
 
 async def test_nobody_listening_is_fine() -> None:
     """Outside a graph, without callbacks and without a function, telling does nothing."""
-    await teller(None).tell("paying")
+    await teller(None).report("paying")

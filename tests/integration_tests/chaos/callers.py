@@ -16,7 +16,7 @@ from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import CallJournal
 from langchain_oneshot_voice.oneshot.wallet import WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
-from langchain_oneshot_voice.progress import ProgressTeller
+from langchain_oneshot_voice.progress import ProgressReporter
 from langchain_oneshot_voice.sandbox import Sandbox
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
 
@@ -49,13 +49,13 @@ class MovedClock(SystemClock):
             journal._store.clock_offset += seconds
 
 
-class ToldAtOnce(ProgressTeller):
+class ToldAtOnce(ProgressReporter):
     """Telling that the call waits for: what a test does at a step is done before the next one."""
 
-    async def tell(self, stage: Stage, **news: Any) -> None:
+    async def report(self, stage: Stage, **news: Any) -> None:
         """Tell, and wait until everybody has heard."""
-        await super().tell(stage, **news)
-        await self.catch_up(30)
+        await super().report(stage, **news)
+        await self.wait_for_listeners(30)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -64,7 +64,7 @@ class CallerByClock(VoiceCaller):
 
     clock: SystemClock = field(default_factory=SystemClock)
 
-    def _teller(self, *about: Any) -> ProgressTeller:
+    def _reporter(self, *about: Any) -> ProgressReporter:
         return ToldAtOnce(about[0], about[1], self.on_progress, about[2])
 
     async def _services(self, *whose: Any) -> CallServices:

@@ -35,7 +35,7 @@ from langchain_oneshot_voice.oneshot.environment import Environment
 from langchain_oneshot_voice.oneshot.rate_limit import RateLimit
 from langchain_oneshot_voice.oneshot.transport import WeatherError
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, WalletKey
-from langchain_oneshot_voice.progress import ProgressTeller
+from langchain_oneshot_voice.progress import ProgressReporter
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
 from langchain_oneshot_voice.timing import Timing
 
@@ -275,7 +275,7 @@ class Process:
             timing=Timing(),
             clock=self.clock,
         )
-        teller = ProgressTeller(key, (), None, None)
+        teller = ProgressReporter(key, (), None, None)
         return CallDriver(services, key, teller, setting.wait, answers_for=answers_for)
 
     @property
