@@ -19,13 +19,6 @@ from urllib.parse import quote as url_quote
 
 import anyio
 import anyio.to_thread
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_random_exponential,
-)
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.errors import VoiceCallError
@@ -380,40 +373,32 @@ class OneShotClient:
         return answer
 
     async def _retried(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Ask until there is an answer that says something. For what is safe to repeat only."""
+        """Send a request that is safe to repeat until the service accepts or refuses it.
 
-        async def attempt() -> Answer:
-            answer = await ask()
-            if _is_weather(answer):
-                raise _WeatherAnswerError(answer)
-            return answer
-
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(self._attempts),
-            wait=_pause,
-            retry=retry_if_exception(_may_pass),
-            reraise=True,
-        )
-        try:
-            return await retrying(attempt)
-        except _WeatherAnswerError as weather:
-            raise answers.refusal(weather.answer) from None
-        except WeatherError as weather:
-            raise wording.service_unreachable(weather.why) from None
-
-
-class _WeatherAnswerError(WeatherError):
-    def __init__(self, answer: Answer) -> None:
-        # A rate limit is waited for by all requests of the wallet, each in its turn.
-        limited = answer.status == HTTPStatus.TOO_MANY_REQUESTS
-        retry_after = None if limited else answer.retry_after
-        super().__init__(f"HTTP {answer.status}", retry_after=retry_after)
-        self.answer = answer
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Whether the same request may get an answer later."""
-    return isinstance(error, WeatherError) and not isinstance(error, OverBoundsError)
+        Raises:
+            VoiceCallError: every attempt failed.
+        """
+        pauses = self._timing.pauses()
+        attempts_left = self._attempts
+        while True:
+            attempts_left -= 1
+            retry_after = 0.0
+            try:
+                answer = await ask()
+            except WeatherError as failure:
+                # A retry would get the same oversized or slow answer.
+                if not attempts_left or isinstance(failure, OverBoundsError):
+                    raise wording.service_unreachable(failure.why) from None
+                retry_after = failure.retry_after or 0.0
+            else:
+                if not _is_weather(answer):
+                    return answer
+                if not attempts_left:
+                    raise answers.refusal(answer)
+                # After a 429, `RateLimit` already makes every request of the wallet wait.
+                if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
+                    retry_after = answer.retry_after or 0.0
+            await anyio.sleep(min(max(retry_after, next(pauses)), LONGEST_PAUSE))
 
 
 def _is_weather(answer: Answer) -> bool:
@@ -421,14 +406,6 @@ def _is_weather(answer: Answer) -> bool:
     if answer.status in _NOT_NOW or answer.status >= 500:  # noqa: PLR2004
         return True
     return answer.body is None  # HTML from a proxy, an empty or a broken body
-
-
-def _pause(state: RetryCallState) -> float:
-    """Before the next attempt: as long as the service asks, else exponential with jitter."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, WeatherError) else None
-    backoff = float(wait_random_exponential(multiplier=0.25, max=8)(state))
-    return min(max(asked or 0.0, backoff), LONGEST_PAUSE)
 
 
 def _require_object(answer: Answer) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from urllib.parse import urlencode
 
 import anyio
 
+from langchain_oneshot_voice.backoff import backoff
 from langchain_oneshot_voice.oneshot.answers import Job, read_job
 from langchain_oneshot_voice.oneshot.client import OneShotClient
 from langchain_oneshot_voice.oneshot.reading import LARGEST_ANSWER, beside_others, fields, read_json
@@ -54,6 +54,9 @@ _MOST_UNSENT = 2**20
 
 _SHORTEST_REST = 1.0
 _LONGEST_REST = 60.0
+
+_FLOOD = 50
+"""A socket that sends too much counts as this many failures: it gets the longest pause."""
 
 
 @dataclass(eq=False, slots=True)
@@ -186,8 +189,7 @@ class ResultFeed:
 
     def _rest(self, waiter: _Waiter, polls: int) -> float:
         """Seconds until the next poll, should the socket say nothing before."""
-        backoff = min(self._timing.first_poll * 1.5 ** min(polls, 20), self._timing.slowest_poll)
-        rest = backoff * random.uniform(0.7, 1.3)  # noqa: S311 - jitter, not a secret
+        rest = backoff(polls, self._timing.first_poll, self._timing.slowest_poll)
         if self._socket is None:
             return rest
         patience = (
@@ -238,7 +240,7 @@ class ResultFeed:
         """Keep a socket open for as long as anyone waits."""
         from websockets.asyncio.client import connect  # noqa: PLC0415 - slow to import
 
-        rest = _SHORTEST_REST
+        failures = 0
         while self._waiters:
             try:
                 url, headers = await self._address()
@@ -260,11 +262,11 @@ class ResultFeed:
                     await self._send_subscription(socket, tuple(self._waiters))
                     said, opened = 0, time.monotonic()
                     async for message in socket:
-                        rest = _SHORTEST_REST
+                        failures = 0
                         said += max(len(message), _LEAST)
                         open_for = time.monotonic() - opened
                         if said > _AT_ONCE + _PER_SECOND * open_for + _PER_CALL * self._subscribed:
-                            rest = _LONGEST_REST
+                            failures = _FLOOD
                             log.info("result socket: too much of it; polling meanwhile")
                             break
                         await self._dispatch(message)
@@ -274,8 +276,8 @@ class ResultFeed:
             finally:
                 if self._listening is asyncio.current_task():
                     self._socket = None
-            await asyncio.sleep(rest * random.uniform(0.7, 1.3))  # noqa: S311 - jitter
-            rest = min(rest * 2, _LONGEST_REST)
+            await asyncio.sleep(backoff(failures, _SHORTEST_REST, _LONGEST_REST))
+            failures += 1
 
     async def _address(self) -> tuple[str, dict[str, str]]:
         base = self._client.environment.base_url
