@@ -20,6 +20,8 @@ _BLANK = re.compile(
 )
 """Letters and marks that show nothing, and can carry words that only a model reads."""
 
+_WEB_LINK = re.compile(r"https?://[!-~]+", re.ASCII)
+
 _UNSHOWN = {"Cc", "Cf", "Co", "Cs"}
 """Unicode categories of control, format, private-use and surrogate characters."""
 
@@ -38,6 +40,18 @@ def visible(said: str) -> str:
     if shown.isprintable():
         return shown
     return "".join(c for c in shown if c in "\n\t" or unicodedata.category(c) not in _UNSHOWN)
+
+
+def web_link(value: object, longest: int = 2_000) -> str | None:
+    """Return the value if it is an HTTP or HTTPS link of visible ASCII, else `None`.
+
+    Args:
+        value: what a service or a program gave as a link.
+        longest: the limit, in characters.
+    """
+    if not isinstance(value, str) or len(value) > longest:
+        return None
+    return value if _WEB_LINK.fullmatch(value) else None
 
 
 def words_pattern(words: str) -> re.Pattern[str] | None:

@@ -7,15 +7,12 @@ Whatever a stranger said is escaped here, and nowhere is it put into a style, an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from html import escape
 
 from langchain_oneshot_voice.display import card
 from langchain_oneshot_voice.schemas import TranscriptTurn, VoiceCallQuote, VoiceCallResult
-from langchain_oneshot_voice.visible_text import plain
-
-_LINK = re.compile(r"https://[!-~]{1,500}")
+from langchain_oneshot_voice.visible_text import plain, web_link
 
 _DARK = (
     "--bg:#0d1117;--fg:#e6edf3;--dim:#9aa4ae;--line:#3d444d;--ours:#12314f;--theirs:#21262d;"
@@ -109,11 +106,9 @@ def _bubble(turn: TranscriptTurn, evidence: dict[str, str]) -> str:
 
 
 def _foot(result: VoiceCallResult) -> str:
-    recording = _LINK.fullmatch(result.recording_url or "")
+    recording = web_link(result.recording_url)
     link = (
-        f'<a href="{_text(recording[0])}" rel="noopener noreferrer">recording</a>'
-        if recording
-        else ""
+        f'<a href="{_text(recording)}" rel="noopener noreferrer">recording</a>' if recording else ""
     )
     known = [
         _text(plain(result.request_id or "")),

@@ -33,6 +33,7 @@ from langchain_oneshot_voice.schemas import (
     VoiceCallQuote,
     VoiceCallResult,
 )
+from langchain_oneshot_voice.visible_text import web_link
 
 LARGEST_RAW = 64 * 1024
 """Characters of `raw` that a graph's checkpoint holds; the journal holds all of it."""
@@ -62,8 +63,6 @@ _DOUBT = frozenset(
 
 _CLOCK = re.compile(r"(?:(\d{1,2}):)?(\d{1,3}):(\d{2})", re.ASCII)
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(?:s|sec|seconds?)", re.IGNORECASE | re.ASCII)
-
-_WEB_ADDRESS = re.compile(r"https?://[!-~]{1,1990}", re.ASCII)
 
 _UNANSWERED = ("busy", "no-answer", "no_answer", "did-not-answer")
 """Parts of an `ended_reason` that say that nobody picked up."""
@@ -109,7 +108,7 @@ def read_result(
         contradiction=_contradiction(
             status, outcome, answered_by, structured, _evaluated(evaluation)
         ),
-        recording_url=_address(result.get("recording_url")),
+        recording_url=web_link(result.get("recording_url")),
         duration_seconds=_duration(result.get("duration_seconds")),
         cost=CallCost(
             quoted=quote.total if quote else None,
@@ -225,11 +224,6 @@ def _contradiction(
     if structured.get("objective_met") is False:
         return wording.conflict("not_met_yet_success")
     return None
-
-
-def _address(value: object) -> str | None:
-    """A web address; `None` for anything that is no such address."""
-    return value if isinstance(value, str) and _WEB_ADDRESS.fullmatch(value) else None
 
 
 def _duration(value: object) -> Decimal | None:
