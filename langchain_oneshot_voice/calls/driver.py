@@ -322,7 +322,7 @@ class CallDriver:
             if not isinstance(state, s.Agreed):
                 return await self._carry_out(state)
             # What is signed is sent at once, so a rate limit is waited for before.
-            await self._services.client.rate_limit.rest()
+            await self._services.client.rate_limit.wait()
             await anyio.lowlevel.checkpoint_if_cancelled()
         if step.cancelled_caught:
             return s.Refused(wording.withdrawn(), on_record=False)

@@ -252,7 +252,7 @@ class PaymentLeg:
 
         Neither is believed alone. A service that lies about the time gets no second payment.
         """
-        until, told = self._run.record.valid_before, self._client.told_at
+        until, told = self._run.record.valid_before, self._client.service_time
         settled = (until or 0.0) + self._services.timing.payment_expired
         return told is None or told > settled
 
