@@ -226,7 +226,7 @@ class OneShotClient:
             if failure.unsent:
                 raise
             raise PlacementUnansweredError(failure.why) from None
-        finally:  # whoever reads the payment can send it, and tracebacks can show locals
+        finally:  # anyone can send this payment, and tracebacks can show locals
             del extra, payment_header
         placement = answers.read_placement(answer)
         if placement is not None:
