@@ -1,4 +1,4 @@
-"""The entry point of `oneshot-voice`: it says what to install where the extra `cli` is missing."""
+"""The entry point of `oneshot-voice`. Without the extra `cli` it names what to install."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import NoReturn
 _NEEDED = ("typer", "rich")
 _USAGE_ERROR = 2
 _INTERRUPTED = 128 + signal.SIGINT
-_LAST_WORDS = 0.3
-"""Seconds that calls in flight have, after Ctrl-C, to record how far they are."""
+_STOP_TIMEOUT = 0.3
+"""Time for running calls to record their state after Ctrl-C, in seconds."""
 
 
 def main() -> None:
-    """Run the program; without its packages, say so and exit with status 2."""
+    """Run the program, or exit with status 2 if its packages are missing."""
     if any(find_spec(name) is None for name in _NEEDED):
         sys.stderr.write(
             "oneshot-voice needs more packages: pip install 'langchain-oneshot-voice[cli]'\n"
@@ -32,21 +32,21 @@ def main() -> None:
         app()
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:
-            _leave()
+            _exit_now()
         raise
 
 
-def _leave() -> NoReturn:
-    """End the process soon, whatever its threads wait for, such as a locked database.
+def _exit_now() -> NoReturn:
+    """Exit soon, even if a thread is blocked, for example by a locked database.
 
-    Nothing is lost by it: the record of a call is made to be read after a crash.
+    This loses no outcome: the journal allows another run to continue after a crash.
     """
     from langchain_oneshot_voice.engine import ENGINE  # noqa: PLC0415 - loaded with the commands
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stopping = threading.Thread(target=ENGINE.stop, daemon=True)
     stopping.start()
-    stopping.join(_LAST_WORDS)
+    stopping.join(_STOP_TIMEOUT)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(_INTERRUPTED)

@@ -1,6 +1,6 @@
-"""The commands of `oneshot-voice`: each reads its options, calls the package, and prints.
+"""The commands of `oneshot-voice`. Each one reads its options, calls the package and prints.
 
-Needs the extra `cli`; `cli.py` checks for it before this is imported.
+Needs the extra `cli`; `cli.py` checks for it before it imports this module.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class _Commands(TyperGroup):
-    """The commands. Ctrl-C ends each with one line that says what is left to do."""
+    """The group of commands. After Ctrl-C it prints one line that states what remains to do."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's, or click's in older ones
         """Run a command."""
@@ -62,8 +62,8 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 Journal = Annotated[
     str | None,
     typer.Option(
-        help="A path or database URL; by default that of a tool that is made here:"
-        " ONESHOT_VOICE_JOURNAL, or a file of your own for the service at ONESHOT_BASE_URL."
+        help="A path or database URL. By default the same as for a tool:"
+        " ONESHOT_VOICE_JOURNAL, or a file in your data folder for the service at ONESHOT_BASE_URL."
     ),
 ]
 
@@ -80,7 +80,7 @@ def demo(
             f"The demo needs {missing.name}: "
             "pip install 'langchain-oneshot-voice[sandbox,langgraph]' langchain"
         )
-    # It shows each step itself, and what it leaves behind is worth nothing.
+    # The demo prints each step itself, so hide the warnings of the package's log.
     logging.getLogger("langchain_oneshot_voice").addHandler(logging.NullHandler())
     try:
         succeeded = run_demo(_console, call_seconds=call_seconds)
@@ -106,11 +106,11 @@ def calls(
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
     journal: Journal = None,
 ) -> None:
-    """List the calls that the journal knows, numbers masked."""
+    """List the calls in the journal, with masked numbers."""
     stopped = _with_journal(journal, lambda book: book.paused())
     if stopped is not None:
-        said = wording.calls_stopped(stopped.reason, stopped.by, stopped.since)
-        _console.print(Text(said.reason, style="yellow"))
+        error = wording.calls_stopped(stopped.reason, stopped.by, stopped.since)
+        _console.print(Text(error.reason, style="yellow"))
     records = _with_journal(journal, lambda book: book.recent(limit=limit))
     if not records:
         _console.print("No calls yet.")
@@ -126,9 +126,9 @@ def recover(
     max_wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for each call.")] = 60,
     journal: Journal = None,
 ) -> None:
-    """Finish what dead processes left: calls that were paid for, or may have been, of all tenants.
+    """Finish the calls that stopped processes left, of all tenants, if they were or may be paid.
 
-    Needs the credential that they were made with, from the environment.
+    Needs the credential of these calls, from the environment variables.
     """
     from langchain_oneshot_voice.tool import VoiceCallTool  # noqa: PLC0415 - slow to import
 
@@ -137,8 +137,8 @@ def recover(
     except VoiceCallError as error:
         _fail(str(error))
     for end in ends:
-        said = str(end) if isinstance(end, VoiceCallError) else text_for_model(end)
-        _console.print(Text(said), end="\n\n")
+        text = str(end) if isinstance(end, VoiceCallError) else text_for_model(end)
+        _console.print(Text(text), end="\n\n")
     _console.print(f"{len(ends)} unfinished {'call' if len(ends) == 1 else 'calls'} looked at.")
     if any(isinstance(end, VoiceCallError) for end in ends):
         raise typer.Exit(1)
@@ -146,10 +146,10 @@ def recover(
 
 @app.command()
 def pause(
-    why: Annotated[str, typer.Option(help="Told to every model that asks for a call.")] = "",
+    why: Annotated[str, typer.Option(help="The reason that every model is told.")] = "",
     journal: Journal = None,
 ) -> None:
-    """Stop all calls of everybody who shares the journal; those under way go on to their end."""
+    """Stop new calls of everyone who shares the journal. Placed calls continue to their end."""
     from langchain_oneshot_voice.caller import user_name  # noqa: PLC0415 - slow to import
 
     stopped = _with_journal(journal, lambda book: book.pause(why, by=user_name()))
@@ -161,16 +161,18 @@ def pause(
 @app.command()
 def resume(journal: Journal = None) -> None:
     """Allow calls again."""
-    was = _with_journal(journal, lambda book: book.resume())
-    _console.print("Calls are allowed again." if was else "Calls were not stopped.")
+    was_stopped = _with_journal(journal, lambda book: book.resume())
+    _console.print("Calls are allowed again." if was_stopped else "Calls were not stopped.")
 
 
 @app.command()
 def forget(
-    older_than: Annotated[str, typer.Option(help="Such as 30d, 12h or 0s: since the call ended.")],
+    older_than: Annotated[
+        str, typer.Option(help="Time since the end of the call, such as 30d, 12h or 0s.")
+    ],
     journal: Journal = None,
 ) -> None:
-    """Remove what was said and to whom from old calls; what they cost stays."""
+    """Erase words and numbers from old calls, and keep their costs."""
     age = _AGE.fullmatch(older_than.strip())
     if age is None:
         _fail("--older-than takes a number and a unit: 45m, 12h, 30d or 4w.")
@@ -182,12 +184,14 @@ def forget(
 @app.command()
 def suppress(
     numbers: Annotated[list[str] | None, typer.Argument(help="Such as +14155550100.")] = None,
-    reason: Annotated[str, typer.Option(help="Why, for whoever reads the list.")] = "on request",
+    reason: Annotated[
+        str, typer.Option(help="The reason, for readers of the list.")
+    ] = "on request",
     listed: Annotated[bool, typer.Option("--list", help="Show the list.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Take the numbers off it.")] = False,
     journal: Journal = None,
 ) -> None:
-    """Keep a list of people who are not to be called, whoever asks; numbers masked."""
+    """Edit or show the do-not-call list. Numbers are masked."""
     if listed == bool(numbers) or (listed and remove):
         _fail("Give the numbers to list, or --remove and numbers, or --list alone.")
     if listed:
@@ -195,10 +199,10 @@ def suppress(
         return
     try:
         wanted = read_listed(numbers or ())
-    except VoiceCallError as wrong:
-        _fail(wrong.reason)
+    except VoiceCallError as error:
+        _fail(error.reason)
     if remove:
-        _take_off(journal, wanted)
+        _unsuppress(journal, wanted)
         return
     _with_journal(journal, lambda book: book.suppress(wanted, reason))
     _console.print(Text(f"Not to be called: {', '.join(map(mask_number, wanted))}."))
@@ -210,17 +214,17 @@ def report(
     plot: Annotated[Path | None, typer.Option(help="Save a plot: .png, .svg or .pdf.")] = None,
     journal: Journal = None,
 ) -> None:
-    """Show what calls came to and cost, day by day (UTC)."""
+    """Show the outcomes and costs of calls for each day (UTC)."""
     from langchain_oneshot_voice.report import HEADINGS, calls_frame, cells  # noqa: PLC0415 - lazy
 
     try:
         frame = calls_frame(_address(journal), days=days)
         if plot is not None:
             frame.plot(plot)
-    except (JournalError, VoiceCallError) as trouble:
-        _fail(str(trouble))
-    except (OSError, ValueError) as trouble:
-        _fail(f"The plot can't be saved: {trouble}")
+    except (JournalError, VoiceCallError) as error:
+        _fail(str(error))
+    except (OSError, ValueError) as error:
+        _fail(f"The plot can't be saved: {error}")
     if not frame.rows:
         _console.print("No calls in this time.")
         return
@@ -246,13 +250,13 @@ def _show_suppressed(journal: str | None) -> None:
     _console.print(table)
 
 
-def _take_off(journal: str | None, numbers: Sequence[str]) -> None:
-    async def take_off(book: CallJournal) -> list[str]:
+def _unsuppress(journal: str | None, numbers: Sequence[str]) -> None:
+    async def unsuppress(book: CallJournal) -> list[str]:
         return [number for number in numbers if not await book.unsuppress(number)]
 
-    absent = _with_journal(journal, take_off)
-    if absent:
-        _fail(f"Not on the list: {', '.join(map(mask_number, absent))}.")
+    missing = _with_journal(journal, unsuppress)
+    if missing:
+        _fail(f"Not on the list: {', '.join(map(mask_number, missing))}.")
     _console.print(Text(f"May be called again: {', '.join(map(mask_number, numbers))}."))
 
 
@@ -290,19 +294,20 @@ def _with_journal(where: str | None, work: Callable[[CallJournal], Awaitable[T]]
 
     try:
         return ENGINE.call(open_and_work)
-    except (JournalError, VoiceCallError) as trouble:
-        _fail(str(trouble))
+    except (JournalError, VoiceCallError) as error:
+        _fail(str(error))
 
 
 def _address(where: str | None) -> str | Path:
-    """The journal of a tool that is made here: a service on this machine has one of its own."""
+    """Return the address of the journal that a tool with the same environment would use."""
+    # The sandbox on each port has a journal of its own, apart from that of the real service.
     service = Environment.at(os.environ.get("ONESHOT_BASE_URL") or PRODUCTION_URL)
     return address(where, sandbox_port=service.sandbox_port)
 
 
-def _stop(what_is_left: str) -> NoReturn:
-    """End after Ctrl-C."""
-    _errors.print(Text(what_is_left), soft_wrap=True)
+def _stop(message: str) -> NoReturn:
+    """Print what remains to do, and exit with the status for Ctrl-C."""
+    _errors.print(Text(message), soft_wrap=True)
     raise typer.Exit(128 + signal.SIGINT)
 
 

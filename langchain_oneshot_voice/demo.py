@@ -1,7 +1,8 @@
-"""The demo: a LangChain agent books a table by phone, on this machine, with no money and no phone.
+"""The demo: a LangChain agent books a table by phone, without real money and without a real phone.
 
-A real agent (`create_agent`), the real tool, real HTTP and real signatures; only the service is
-the sandbox, and the model is a scripted one unless a key and its LangChain package are at hand.
+The agent (`create_agent`), the tool, HTTP and the signatures are real. The sandbox replaces the
+service. A scripted model replaces the real one, unless an API key is set and its LangChain package
+is installed.
 """
 
 from __future__ import annotations
@@ -45,14 +46,14 @@ _MODELS = {
 
 
 class ScriptedModel(BaseChatModel):
-    """Stands in for a model: it calls the restaurant, and then repeats what the tool told it."""
+    """A model without intelligence: it calls the restaurant, then repeats the tool's answer."""
 
     @property
     def _llm_type(self) -> str:
         return "scripted"
 
-    def bind_tools(self, tools: Any, **kwargs: Any) -> ScriptedModel:  # noqa: ANN401, ARG002 - its script knows the tool
-        """The script's one tool is known to it."""
+    def bind_tools(self, tools: Any, **kwargs: Any) -> ScriptedModel:  # noqa: ANN401, ARG002 - the script knows the tool
+        """Return the model itself: its script knows the only tool."""
         return self
 
     def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:  # noqa: ANN401
@@ -62,28 +63,28 @@ class ScriptedModel(BaseChatModel):
 
 
 class LiveLine(Progress):
-    """One line that says what is going on, and for how long it has been."""
+    """One line with the current step and its duration."""
 
     def __init__(self, console: Console) -> None:
         columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
         super().__init__(*columns, console=console, transient=True)
 
-    def now(self, what: str) -> None:
-        """Say what is going on from now on."""
+    def show_step(self, step: str) -> None:
+        """Replace the current step."""
         for task in self.task_ids:
             self.remove_task(task)
-        self.add_task(what, total=None)
+        self.add_task(step, total=None)
 
 
 def run_demo(console: Console, *, call_seconds: float = 4.0) -> bool:
     """Run the demo.
 
     Args:
-        console: where to show it.
-        call_seconds: how long the sandbox's call takes.
+        console: the terminal to print to.
+        call_seconds: the duration of the sandbox's call.
 
     Returns:
-        Whether the agent's call achieved its objective.
+        True if the agent made one call and it achieved its objective.
     """
     model, described = _model()
     console.print(
@@ -100,15 +101,15 @@ def run_demo(console: Console, *, call_seconds: float = 4.0) -> bool:
             private_key=sandbox.private_key,
             base_url=sandbox.base_url,
             journal=f"{folder}/calls.sqlite",
-            policy=CallPolicy(calling_hours=None),  # nobody sleeps in the sandbox
+            policy=CallPolicy(calling_hours=None),  # the sandbox can be called at night
         )
         agent = create_agent(model, [tool], system_prompt=_PROMPT)
         console.print(Text.assemble(("User   ", "bold"), QUESTION))
         question: Any = {"messages": [{"role": "user", "content": QUESTION}]}
-        # Closed at once on Ctrl-C: a stream that is only dropped waits for the call.
+        # Close the stream explicitly on Ctrl-C: garbage collection would wait for the call.
         stream: Any = agent.stream(question, stream_mode=["updates", "custom"])
         with closing(stream), LiveLine(console) as line:
-            line.now("The model is thinking")
+            line.show_step("The model is thinking")
             results = list(_show(console, line, stream))
         spent = sum(p.amount for p in sandbox.payments if p.kind == "usdc")
         console.print(
@@ -119,16 +120,16 @@ def run_demo(console: Console, *, call_seconds: float = 4.0) -> bool:
 
 
 def _show(console: Console, line: LiveLine, stream: Any) -> Iterator[VoiceCallResult]:  # noqa: ANN401 - LangGraph's
-    """Show each thing as it happens, and hand on the results."""
-    for mode, news in stream:
+    """Print each step of the agent, and yield the results of its calls."""
+    for mode, chunk in stream:
         if mode == "custom":
-            _show_progress(console, line, CallProgress.model_validate(news[EVENT]))
+            _show_progress(console, line, CallProgress.model_validate(chunk[EVENT]))
             continue
-        for message in (m for update in news.values() for m in (update or {}).get("messages", [])):
+        for message in (m for update in chunk.values() for m in (update or {}).get("messages", [])):
             if isinstance(message, ToolMessage) and isinstance(message.artifact, VoiceCallResult):
                 console.print(result_panel(message.artifact))
                 yield message.artifact
-                line.now("The model is thinking")
+                line.show_step("The model is thinking")
             elif isinstance(message, AIMessage) and message.tool_calls:
                 for call in message.tool_calls:
                     console.print(
@@ -136,7 +137,7 @@ def _show(console: Console, line: LiveLine, stream: Any) -> Iterator[VoiceCallRe
                     )
                     for name, value in call["args"].items():
                         console.print(Text(f"         {name}: {value}", style="dim"))
-                line.now("Asking for the price")
+                line.show_step("Asking for the price")
             elif isinstance(message, ToolMessage | AIMessage):
                 console.print(Text.assemble(("Agent  ", "bold"), str(message.text)))
 
@@ -150,7 +151,7 @@ def _show_progress(console: Console, line: LiveLine, progress: CallProgress) -> 
         )
     elif progress.stage == "placed":
         console.print(f"Placed  request id {progress.request_id}")
-        line.now(f"On the phone with {', '.join(progress.numbers)}")
+        line.show_step(f"On the phone with {', '.join(progress.numbers)}")
 
 
 def _model() -> tuple[BaseChatModel, str]:
@@ -159,8 +160,8 @@ def _model() -> tuple[BaseChatModel, str]:
             return init_chat_model(name), f"{name} ({key} is set)"
     keys = ", ".join(_MODELS)
     return ScriptedModel(), (
-        f"a scripted one, which has no mind of its own; set one of {keys}, with its LangChain"
-        " package in the environment, for a real one"
+        f"scripted, without intelligence; for a real one, set one of {keys} and install its"
+        " LangChain package"
     )
 
 

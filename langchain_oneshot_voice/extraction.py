@@ -1,12 +1,12 @@
-"""From what was said on the phone to the user's own schema, with the words that support it.
+"""Fills the user's schema from a finished call, with evidence from the transcript.
 
-A model fills the schema and names, field by field, the words of the transcript that it read the
-value from. What it names is looked up: words that nobody said are dropped, and the field is listed
-as unsupported. Without a model, or when the model fails, the facts that the service noted are read
-into the schema instead. The result itself is never lost, nor is anything else in it changed: what
-goes wrong here is said in `extraction_error`.
+A model fills the schema and quotes, for each field, the words of the transcript that support the
+value. Each quotation is looked up: if nobody said these words, it is dropped and the field is
+listed as unsupported. Without a model, or when the model fails, the schema is filled from the facts
+of the service. Extraction never loses the result and never changes its other fields. Errors are
+reported in `extraction_error`.
 
-The model is given what strangers said as fenced lines, and told that it is not talking to it.
+The model receives a stranger's words as marked lines, with the instruction not to obey them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OutcomeSchema = type[BaseModel] | Mapping[str, Any]
 """A pydantic model, or a JSON schema of an object."""
 
 _QUIET: RunnableConfig = {"tags": ["nostream"], "run_name": "voice_call_extraction"}
-"""A graph that streams its model's words to a user does not stream these."""
+"""Keeps these model calls out of the messages that a graph streams to its user."""
 
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "string": str,
@@ -48,28 +48,28 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 }
 
 _SHORTEST_QUOTE = 3
-"""Characters of a value below which finding it in a transcript says nothing."""
+"""Shorter values, in characters, occur in a transcript by chance and prove nothing."""
 
 
 @dataclass
-class _Reading:
-    """What was read from a call, before it is known to fit."""
+class _Extraction:
+    """Values from a call, not yet validated."""
 
     values: dict[str, Any]
     quotes: dict[str, str] = field(default_factory=dict)
-    claimed: bool = False
-    """Whether a model made the claims, which then need support."""
+    by_model: bool = False
+    """True if a model claims the values, so that they need evidence."""
     achieved: str = "unclear"
-    wish: str | None = None
-    """The words in which somebody is said to have asked not to be called again."""
-    trouble: list[str] = field(default_factory=list)
+    opt_out: str | None = None
+    """The words of a request not to be called again, as the model quotes them."""
+    errors: list[str] = field(default_factory=list)
 
 
 def check_schema(schema: object) -> None:
-    """Make sure that a schema can be filled.
+    """Check that a schema can be filled.
 
     Raises:
-        ConfigurationError: when it is no pydantic model and no JSON schema of an object.
+        ConfigurationError: the schema is neither a pydantic model nor a JSON schema of an object.
     """
     if isinstance(schema, type) and issubclass(schema, BaseModel):
         return
@@ -88,42 +88,43 @@ async def extract(
     """Fill a schema from a finished call.
 
     Args:
-        result: what came of the call. One that has not ended comes back as it is.
-        schema: what to fill: a pydantic model, or a JSON schema of an object.
-        model: who fills it; without one, what the service noted in `structured_data` is used.
-        config: of the LangChain run that asks, for its callbacks.
+        result: the result of the call. A call that has not completed is returned unchanged.
+        schema: a pydantic model, or a JSON schema of an object.
+        model: the chat model that fills the schema; without one, the values come from the
+            service's `structured_data`.
+        config: the config of the LangChain run, for its callbacks.
 
     Returns:
-        The result with `extracted`, `evidence`, `missing_fields`, `unsupported_fields` and, where
+        The result with `extracted`, `evidence`, `missing_fields`, `unsupported_fields` and, if
         they apply, `contradiction`, `asked_not_to_be_called` and `extraction_error`.
     """
     if result.call_status != "completed":
         return result
-    form = _json_schema(schema)
-    reading = _Reading(_noted(result, form))
+    json_schema = _json_schema(schema)
+    extraction = _Extraction(_facts(result, json_schema))
     if model is not None and result.transcript:
         try:
-            reading = await _ask(model, form, result, config)
-        except Exception as trouble:  # a model's fault must not cost the outcome of a paid call
+            extraction = await _ask_model(model, json_schema, result, config)
+        except Exception as error:  # a failing model must not lose the outcome of a paid call
             log.exception("the extraction of call %s failed", result.request_id)
-            reading.trouble.append(wording.extraction_model_failed(type(trouble).__name__))
+            extraction.errors.append(wording.extraction_model_failed(type(error).__name__))
     try:
-        return _filled(result, schema, form, reading)
-    except Exception as trouble:  # nor must a validator of the user's schema
-        log.exception("the outcome of call %s can't be fitted", result.request_id)
-        said = wording.schema_not_fillable(type(trouble).__name__)
-        return result.model_copy(update={"extraction_error": said})
+        return _filled(result, schema, json_schema, extraction)
+    except Exception as error:  # a failing validator of the user's schema must not lose it either
+        log.exception("the outcome of call %s does not fit the schema", result.request_id)
+        message = wording.schema_not_fillable(type(error).__name__)
+        return result.model_copy(update={"extraction_error": message})
 
 
-async def _ask(
+async def _ask_model(
     model: BaseChatModel,
-    form: Mapping[str, Any],
+    json_schema: Mapping[str, Any],
     result: VoiceCallResult,
     config: RunnableConfig | None,
-) -> _Reading:
+) -> _Extraction:
     messages = [SystemMessage(wording.EXTRACTION_INSTRUCTIONS), HumanMessage(_record(result))]
-    filler = model.with_structured_output(_wrapper(form))
-    # In a thread: an async client of the user's model may belong to another event loop.
+    filler = model.with_structured_output(_wrapper(json_schema))
+    # Use a thread: the async client of the user's model may belong to another event loop.
     answer = await asyncio.to_thread(filler.invoke, messages, merge_configs(config, _QUIET))
     if isinstance(answer, BaseModel):
         answer = answer.model_dump()
@@ -131,53 +132,62 @@ async def _ask(
         raise TypeError("the model's answer has no values")
     quotes = answer.get("evidence")
     quotes = quotes if isinstance(quotes, Mapping) else {}
-    return _Reading(
+    return _Extraction(
         values={name: value for name, value in answer["values"].items() if value is not None},
         quotes={name: words for name, words in quotes.items() if isinstance(words, str)},
-        claimed=True,
+        by_model=True,
         achieved=str(answer.get("objective_achieved")),
-        wish=_as_said(answer.get("asked_not_to_be_called")),
+        opt_out=_as_words(answer.get("asked_not_to_be_called")),
     )
 
 
 def _filled(
-    result: VoiceCallResult, schema: OutcomeSchema, form: Mapping[str, Any], reading: _Reading
+    result: VoiceCallResult,
+    schema: OutcomeSchema,
+    json_schema: Mapping[str, Any],
+    extraction: _Extraction,
 ) -> VoiceCallResult:
-    fields = list(form["properties"])
-    extracted, values = _fit(schema, form, reading)
-    # What the other side said comes first: our own words settle nothing.
-    theirs_first = sorted(result.transcript, key=lambda turn: turn.speaker == "caller")
-    turns = [plain(turn.text) for turn in theirs_first]
+    fields = list(json_schema["properties"])
+    extracted, values = _fit(schema, json_schema, extraction)
+    # Search the callee's turns first: the AI caller's own words are weak evidence.
+    callee_first = sorted(result.transcript, key=lambda turn: turn.speaker == "caller")
+    turns = [plain(turn.text) for turn in callee_first]
     evidence = {}
     for name in fields:
-        words = reading.quotes.get(name) if reading.claimed else _as_said(values.get(name))
-        found = _found(words, turns) if words and name in values else None
+        words = extraction.quotes.get(name) if extraction.by_model else _as_words(values.get(name))
+        found = _find_words(words, turns) if words and name in values else None
         if found:
             evidence[name] = found
-    others = [plain(turn.text) for turn in result.transcript if turn.speaker != "caller"]
-    wish = _found(reading.wish, others) if reading.wish else None
-    unsupported = [name for name in values if reading.claimed and name not in evidence]
+    callee_turns = [plain(turn.text) for turn in result.transcript if turn.speaker != "caller"]
+    opt_out = _find_words(extraction.opt_out, callee_turns) if extraction.opt_out else None
+    unsupported = [name for name in values if extraction.by_model and name not in evidence]
     return result.model_copy(
         update={
             "extracted": extracted,
             "evidence": evidence,
             "missing_fields": tuple(name for name in fields if name not in values),
             "unsupported_fields": tuple(unsupported),
-            "contradiction": result.contradiction or _contradiction(result, reading.achieved),
-            "extraction_error": " ".join(reading.trouble) or None,
-            "asked_not_to_be_called": wish,
+            "contradiction": result.contradiction or _contradiction(result, extraction.achieved),
+            "extraction_error": " ".join(extraction.errors) or None,
+            "asked_not_to_be_called": opt_out,
         }
     )
 
 
 def _fit(
-    schema: OutcomeSchema, form: Mapping[str, Any], reading: _Reading
+    schema: OutcomeSchema, json_schema: Mapping[str, Any], extraction: _Extraction
 ) -> tuple[Any, dict[str, Any]]:
-    """The accepted values in the schema's own type and by name; what does not fit is left out.
+    """Validate the values, and drop those that do not fit.
 
-    Where something required is missing, the first is a dict too.
+    Returns:
+        The accepted values in the type of the schema, and by name. The first is a dict too if a
+        required field is missing, and `None` if no value is left.
     """
-    values = {name: reading.values[name] for name in form["properties"] if name in reading.values}
+    values = {
+        name: extraction.values[name]
+        for name in json_schema["properties"]
+        if name in extraction.values
+    }
     if isinstance(schema, type):
         while True:
             try:
@@ -186,20 +196,22 @@ def _fit(
                 wrong = {str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}
                 wrong &= values.keys()
                 if not wrong:
-                    if values.keys() >= set(form.get("required", ())):
-                        reading.trouble.append(wording.values_refused_together())
+                    if values.keys() >= set(json_schema.get("required", ())):
+                        extraction.errors.append(wording.values_refused_together())
                     return values or None, values
-                reading.trouble.append(wording.values_not_fitting(sorted(wrong)))
+                extraction.errors.append(wording.values_not_fitting(sorted(wrong)))
                 values = {name: value for name, value in values.items() if name not in wrong}
-    wrong = {name for name, value in values.items() if not _fits(value, form["properties"][name])}
+    wrong = {
+        name for name, value in values.items() if not _fits(value, json_schema["properties"][name])
+    }
     if wrong:
-        reading.trouble.append(wording.values_not_fitting(sorted(wrong)))
+        extraction.errors.append(wording.values_not_fitting(sorted(wrong)))
     values = {name: value for name, value in values.items() if name not in wrong}
     return values or None, values
 
 
 def _fits(value: object, schema: object) -> bool:
-    """Whether a value is of the type, and among the words, that a JSON schema allows it."""
+    """Return True if a value has a type and a value that its JSON schema allows."""
     if not isinstance(schema, Mapping):
         return True
     allowed = schema.get("enum")
@@ -212,27 +224,28 @@ def _fits(value: object, schema: object) -> bool:
     return not kinds or any(isinstance(value, expected) for expected in kinds)
 
 
-def _noted(result: VoiceCallResult, form: Mapping[str, Any]) -> dict[str, Any]:
-    """The service's notes under the schema's names, however either spells `party_size`."""
-    noted = {_folded(name): value for name, value in result.structured_data.items()}
-    found = {name: noted.get(_folded(name)) for name in form["properties"]}
+def _facts(result: VoiceCallResult, json_schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the service's facts under the names of the schema."""
+    # The service and the schema may spell a name differently: `party_size`, `partySize`.
+    facts = {_normalized(name): value for name, value in result.structured_data.items()}
+    found = {name: facts.get(_normalized(name)) for name in json_schema["properties"]}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _folded(name: str) -> str:
+def _normalized(name: str) -> str:
     return re.sub(r"[\W_]", "", name).lower()
 
 
-def _as_said(value: object) -> str | None:
-    """A noted value as it would be said; `None` for one that is too short to be looked for."""
+def _as_words(value: object) -> str | None:
+    """Return a value as spoken words; `None` if it is too short to search for."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     words = str(value)
     return words if len(words.strip()) >= _SHORTEST_QUOTE else None
 
 
-def _found(words: str, turns: list[str]) -> str | None:
-    """The words as they stand in a turn, whatever their case and spacing were."""
+def _find_words(words: str, turns: list[str]) -> str | None:
+    """Return the words as they are in a turn, ignoring case and spacing; `None` if in no turn."""
     pattern = words_pattern(words)
     matches = (pattern.search(turn) for turn in turns) if pattern else iter(())
     return next((match[0] for match in matches if match), None)
@@ -261,11 +274,13 @@ def _json_schema(schema: OutcomeSchema) -> dict[str, Any]:
     return copy.deepcopy(dict(schema))
 
 
-def _wrapper(form: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema that a model fills: the user's, each field optional, and the words behind it."""
-    nullable = {name: {"anyOf": [of, {"type": "null"}]} for name, of in form["properties"].items()}
+def _wrapper(json_schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema for the model: the user's with optional fields, and the evidence."""
+    nullable = {
+        name: {"anyOf": [of, {"type": "null"}]} for name, of in json_schema["properties"].items()
+    }
     words = {"type": ["string", "null"]}
-    shared = {key: form[key] for key in ("$defs", "definitions") if key in form}
+    shared = {key: json_schema[key] for key in ("$defs", "definitions") if key in json_schema}
     return {
         "title": "CallOutcome",
         "description": wording.EXTRACTION_FORM,

@@ -1,8 +1,8 @@
-"""What calls came to, over time: rows, days and a plot, from the journal.
+"""Reports the outcomes of calls over time from the journal: rows, days and a plot.
 
-`calls_frame()` reads; nothing here writes or asks the service. Rows and days are plain dataclasses;
-`to_pandas()` makes a DataFrame where pandas is installed, and `plot()` a figure with the extra
-`plot`. Numbers are masked, and nothing that was said on the phone is repeated.
+`calls_frame()` only reads the journal and never asks the service. Rows and days are plain
+dataclasses. `to_pandas()` returns a DataFrame if pandas is installed, and `plot()` a figure with
+the extra `plot`. Numbers are masked, and no words of a call are shown.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Outcome = Literal["success", "failure", "unclear", "open", "refused"]
-"""What a call came to.
+"""The outcome of a call.
 
-- `success`, `failure`: it took place or was tried, and achieved its objective or not.
-- `unclear`: it took place, and whether it achieved its objective is not known; or it is over and
-  its outcome was forgotten.
-- `open`: it is still under way, waits for someone, or nobody knows its end.
-- `refused`: it was not made, and nothing was charged.
+- `success`, `failure`: the call was placed, and did or did not achieve its objective.
+- `unclear`: the call has ended, and it is not known whether it achieved its objective, or its
+  outcome was erased.
+- `open`: the call is in progress, waits for a person, or its end is not known.
+- `refused`: the call was not placed, and nothing was charged.
 """
 
 _COLOURS: dict[Outcome, str] = {
@@ -45,12 +45,12 @@ _COLOURS: dict[Outcome, str] = {
 }
 
 _DAYS_NAMED = 6
-"""Days that have their name under a plot."""
+"""Limit for the dates under a plot."""
 _FEWEST_BARS = 4
-"""Bars that a plot has room for; with fewer it stays empty rather than broad."""
+"""A plot has room for at least this many bars, so that a single bar is not too wide."""
 
 HEADINGS = ("Day", "Calls", "Came to", "Minutes", "Cost", "Credit back")
-"""What `cells` has a word for."""
+"""The headings of the columns of `cells`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +58,16 @@ class CallRow:
     """One call.
 
     Attributes:
-        asked_at: when it was asked for.
-        numbers: who was called, masked; empty once forgotten.
-        state: how far it has come.
-        outcome: what it came to.
-        answered_by: who picked up.
-        duration_seconds: how long it took.
-        cost: US dollars charged or reserved for it.
-        credit_issued: US dollars that came back for unused minutes.
-        error_code: why it was refused or is unknown.
-        request_id: the service's id of it.
+        asked_at: the time of the request.
+        numbers: the called numbers, masked; empty after they were erased.
+        state: the state in the journal.
+        outcome: the outcome.
+        answered_by: who answered.
+        duration_seconds: the duration, in seconds; `None` if it is not known.
+        cost: US dollars charged or reserved.
+        credit_issued: US dollars credited back for unused minutes.
+        error_code: why the call was refused, or why its end is not known.
+        request_id: the service's id of the call.
     """
 
     asked_at: datetime
@@ -88,11 +88,11 @@ class DayRow:
 
     Attributes:
         day: the day, in the frame's time zone.
-        calls: how many were asked for.
-        outcomes: how many came to what.
-        minutes: on the phone, all calls together.
+        calls: the number of calls.
+        outcomes: the number of calls with each outcome.
+        minutes: the total duration of the calls.
         cost: US dollars charged or reserved.
-        credit_issued: US dollars that came back.
+        credit_issued: US dollars credited back.
     """
 
     day: date
@@ -109,7 +109,7 @@ class CallsFrame:
 
     Attributes:
         rows: one for each call.
-        zone: the time zone in which days begin.
+        zone: the time zone of the days.
     """
 
     rows: tuple[CallRow, ...] = field(repr=False)
@@ -123,11 +123,11 @@ class CallsFrame:
             by_day.setdefault(row.asked_at.astimezone(self.zone).date(), []).append(row)
         return tuple(_day(day, rows) for day, rows in sorted(by_day.items()))
 
-    def to_pandas(self) -> Any:  # noqa: ANN401 - a DataFrame, of a package that may not be there
-        """The rows as a DataFrame.
+    def to_pandas(self) -> Any:  # noqa: ANN401 - a DataFrame, of an optional package
+        """Return the rows as a DataFrame.
 
         Raises:
-            ConfigurationError: when pandas is not installed.
+            ConfigurationError: pandas is not installed.
         """
         try:
             from pandas import DataFrame  # type: ignore[import-untyped,import-not-found,unused-ignore]  # noqa: PLC0415 - optional
@@ -136,13 +136,13 @@ class CallsFrame:
         return DataFrame(map(asdict, self.rows), columns=[f.name for f in fields(CallRow)])
 
     def plot(self, path: str | Path | None = None) -> Figure:
-        """Spend per day, outcomes per day, and how long calls take.
+        """Plot the spend per day, the outcomes per day and the durations.
 
         Args:
-            path: where to save it; the ending names the format.
+            path: the file to save the plot to; its extension sets the format.
 
         Raises:
-            ConfigurationError: when matplotlib is not installed.
+            ConfigurationError: matplotlib is not installed.
         """
         try:
             from matplotlib.figure import Figure  # noqa: PLC0415 - an optional extra
@@ -158,8 +158,8 @@ class CallsFrame:
         return figure
 
     def _repr_html_(self) -> str:
-        """The days as a table, in a notebook."""
-        # The name keeps MathJax from reading two dollar signs as a formula.
+        """Return the days as a table for a notebook."""
+        # These classes keep MathJax from reading two dollar signs as a formula.
         return (
             '<table class="tex2jax_ignore mathjax_ignore"><thead>'
             f"{_html_row('th', HEADINGS)}</thead><tbody>"
@@ -168,7 +168,7 @@ class CallsFrame:
 
 
 def cells(day: DayRow) -> list[str]:
-    """A day as words, under `HEADINGS`."""
+    """Return the cells of a day, in the order of `HEADINGS`."""
     came_to = [f"{day.outcomes[kind]} {kind}" for kind in _COLOURS if day.outcomes[kind]]
     return [
         day.day.isoformat(),
@@ -188,17 +188,17 @@ def calls_frame(
     tenant: str | None = None,
     zone: tzinfo = UTC,
 ) -> CallsFrame:
-    """The calls that a journal knows.
+    """Read the calls of a journal.
 
     Args:
-        journal: a journal, or what `CallJournal` takes to open one; by default the user's own.
-        days: only calls of the last so many days.
-        limit: at most so many, the latest.
-        tenant: only calls of this tenant.
-        zone: the time zone in which days begin.
+        journal: a journal, or an address for `CallJournal`; by default the user's own journal.
+        days: only calls of the last `days` days; `None` for all.
+        limit: the maximum number of calls; the latest are kept.
+        tenant: only calls of this tenant; `None` for all.
+        zone: the time zone of the days.
 
     Raises:
-        JournalUnavailableError: when the journal can't be read.
+        JournalUnavailableError: the journal is not readable.
     """
     records = ENGINE.call(_recent, journal, limit, tenant)
     since = datetime.now(UTC) - timedelta(days=days) if days is not None else None
@@ -210,7 +210,7 @@ async def _recent(
     journal: CallJournal | str | Path | None, limit: int, tenant: str | None
 ) -> list[CallRecord]:
     if isinstance(journal, CallJournal):
-        return await journal.recent(limit=limit, tenant=tenant)  # noqa: ASYNC240 - no Path at all
+        return await journal.recent(limit=limit, tenant=tenant)  # noqa: ASYNC240 - a journal, not a Path
     book = CallJournal(journal)
     try:
         return await book.recent(limit=limit, tenant=tenant)
@@ -288,7 +288,7 @@ def _plot_duration(axes: Axes, rows: tuple[CallRow, ...]) -> None:
 
 
 def _finish(axes: Axes, days: tuple[DayRow, ...], *, whole: bool = False) -> None:
-    """Only the lines that are needed; days along the bottom, as many of them named as fit."""
+    """Remove unneeded lines, and put dates under the plot, as many as fit."""
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - an optional extra
 
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=whole))

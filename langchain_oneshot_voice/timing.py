@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import count
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.arguments import is_seconds
+from langchain_oneshot_voice.backoff import backoff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +81,9 @@ class Timing:
             raise wording.lease_too_short(self.lease, self.heartbeat)
 
     def pauses(self) -> Iterator[float]:
-        """Seconds to rest between looks: growing, jittered, without end."""
-        pause = self.pause
-        while True:
-            yield pause * random.uniform(0.7, 1.3)  # noqa: S311 - jitter, not a secret
-            pause = min(pause * 1.6, self.longest_pause)
+        """Yield the pause before each retry, in seconds, without end."""
+        for attempt in count():
+            yield backoff(attempt, self.pause, self.longest_pause)
 
 
 USUAL = Timing()

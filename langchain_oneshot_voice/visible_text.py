@@ -1,8 +1,8 @@
-"""Text made safe to show: to a model, to a person, and in every kind of display.
+"""Makes text safe to show to a model or a person.
 
-What was said on the phone is a stranger's speech, and a service can send any text. `plain` turns it
-into one line of visible characters, `quoted` puts a bar before each line so that it can't pass for
-anything else, and `bounded` and `head_and_tail` limit its length.
+The words of a call come from a stranger, and a service can send any text. `plain` turns a text into
+one line of visible characters. `quoted` marks each line with a bar, so that a model can't mistake
+it for anything else. `bounded` and `head_and_tail` limit the length.
 """
 
 from __future__ import annotations
@@ -18,30 +18,47 @@ _CUT = " [...]"
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-"""Letters and marks that show nothing, and can carry words that only a model reads."""
+"""Invisible letters and marks. They can hide text that only a model reads."""
+
+_WEB_LINK = re.compile(r"https?://[!-~]+", re.ASCII)
 
 _UNSHOWN = {"Cc", "Cf", "Co", "Cs"}
 """Unicode categories of control, format, private-use and surrogate characters."""
 
 
-def plain(said: str) -> str:
-    """One line of visible text: no line breaks, control, format or direction characters."""
-    spaced = " ".join(_BLANK.sub("", said).split())
-    if spaced.isprintable():  # almost every text is, and then no character is left out
+def plain(text: str) -> str:
+    """Return one line of visible text, without control, format or direction characters."""
+    spaced = " ".join(_BLANK.sub("", text).split())
+    if spaced.isprintable():  # the usual case, in which no character has to be removed
         return spaced
     return "".join(c for c in spaced if unicodedata.category(c) not in _UNSHOWN)
 
 
-def visible(said: str) -> str:
-    """The same text without characters that show nothing; line breaks and tabs stay."""
-    shown = _BLANK.sub("", said)
+def visible(text: str) -> str:
+    """Return the text without invisible characters. Line breaks and tabs stay."""
+    shown = _BLANK.sub("", text)
     if shown.isprintable():
         return shown
     return "".join(c for c in shown if c in "\n\t" or unicodedata.category(c) not in _UNSHOWN)
 
 
+def web_link(value: object, longest: int = 2_000) -> str | None:
+    """Return the value if it is an HTTP or HTTPS link of visible ASCII, else `None`.
+
+    Args:
+        value: what a service or a program gave as a link.
+        longest: the limit, in characters.
+    """
+    if not isinstance(value, str) or len(value) > longest:
+        return None
+    return value if _WEB_LINK.fullmatch(value) else None
+
+
 def words_pattern(words: str) -> re.Pattern[str] | None:
-    """Finds these words in visible text, in any case and with any spaces; `None` for no words."""
+    """Return a pattern for these words in visible text; `None` if there are no words.
+
+    The pattern ignores case, the amount of white space, and quotation marks around the words.
+    """
     parts = plain(words).strip("\"'\u201c\u201d\u2018\u2019 ").split()
     if not parts:
         return None
@@ -50,25 +67,30 @@ def words_pattern(words: str) -> re.Pattern[str] | None:
 
 
 def quoted(title: str, lines: Iterable[str]) -> str:
-    """A title of ours, and under it each line of a stranger's words behind a bar."""
+    """Return a title, and below it the lines of a stranger, each marked with a bar.
+
+    Args:
+        title: the package's own words.
+        lines: the stranger's words.
+    """
     return "\n".join([title, *(_BAR + plain(line) for line in lines)])
 
 
-def bounded(said: str, longest: int) -> str:
-    """The text itself, or its first `longest` characters and a mark that some are left out."""
-    return said if len(said) <= longest else said[:longest] + _CUT
+def bounded(text: str, longest: int) -> str:
+    """Return the text, cut to `longest` characters and marked as cut if it is longer."""
+    return text if len(text) <= longest else text[:longest] + _CUT
 
 
 def head_and_tail(
     lines: Sequence[str], head: int, tail: int, left_out: Callable[[int], str]
 ) -> list[str]:
-    """All lines if they are short enough; else the first and the last ones, with a note between.
+    """Return all lines if they are short enough, else the first and the last ones.
 
     Args:
-        lines: what was said, turn by turn.
-        head: characters to show of the beginning.
-        tail: characters to show of the end.
-        left_out: the note, given how many lines are left out.
+        lines: the turns of a transcript.
+        head: limit for the first lines, in characters.
+        tail: limit for the last lines, in characters.
+        left_out: a function that returns the note between them, given the number of lines left out.
     """
     if sum(map(len, lines)) <= head + tail:
         return list(lines)

@@ -284,7 +284,7 @@ class CallDriver:
             if not isinstance(state, s.Agreed):
                 return await self._run_step(state)
             # A signed payment must be sent at once, so wait for the rate limit before signing.
-            await self._services.client.rate_limit.rest()
+            await self._services.client.rate_limit.wait()
             await anyio.lowlevel.checkpoint_if_cancelled()
         if step.cancelled_caught:
             # The record stays unchanged: a later run may continue from the quote.

@@ -265,7 +265,7 @@ class PaymentLeg:
         Both clocks must agree, because this machine's clock may be ahead, and a service that
         reports a false time must not get a second payment.
         """
-        until, service_time = self._run.record.valid_before, self._client.told_at
+        until, service_time = self._run.record.valid_before, self._client.service_time
         settled = (until or 0.0) + self._services.timing.payment_expired
         return service_time is None or service_time > settled
 

@@ -33,7 +33,7 @@ from langchain_oneshot_voice.errors import VoiceCallError
 from langchain_oneshot_voice.journal import AskedQuestion, CallRecord
 from langchain_oneshot_voice.oneshot.answers import Placement
 from langchain_oneshot_voice.oneshot.client import Offer
-from langchain_oneshot_voice.oneshot.requests import goal_in, headers_beside, request_body
+from langchain_oneshot_voice.oneshot.requests import goal_in, request_body, request_headers
 from langchain_oneshot_voice.oneshot.transport import WeatherError
 from langchain_oneshot_voice.policy import DISCLOSURE, CallPolicy
 from langchain_oneshot_voice.progress import ProgressReporter
@@ -325,7 +325,7 @@ def goal_of(record: CallRecord) -> str:
 
 def headers_for(record: CallRecord, max_cost: Decimal | None = None) -> dict[str, str]:
     """Return the headers: the call's goal, the account's approval, and the cap for a payment."""
-    return headers_beside(goal_of(record), max_cost=max_cost, approval_id=record.approval_id)
+    return request_headers(goal_of(record), max_cost=max_cost, approval_id=record.approval_id)
 
 
 def is_usable(quote: VoiceCallQuote, now: float) -> bool:

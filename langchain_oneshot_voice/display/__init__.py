@@ -1,9 +1,9 @@
-"""How a quote and a result look: in a notebook, in Markdown and in a terminal.
+"""Shows a quote or a result as a card in a notebook, in Markdown or in a terminal.
 
-    card.py      what a card says, whatever it is drawn with
+    card.py      the content of a card, for all formats
     html.py      a card for a notebook, light and dark, without scripts
-    markdown.py  a card where HTML is not shown
+    markdown.py  a card for places without HTML
     terminal.py  a card as rich renderables; needs the extra `cli`
 
-Everything a stranger said is shown as text. Nothing here is imported before something is shown.
+A stranger's words are always shown as text. These modules are imported at first use.
 """

@@ -1,8 +1,8 @@
-"""What a card of a quote or a result says, whatever it is drawn with.
+"""The content of a card for a quote or a result, in all formats.
 
-Words, amounts and marks; the drawing is left to `terminal.py`, `html.py` and `markdown.py`.
-Whatever a stranger said or a service sent comes out of here as one line of visible text, in which
-markup still means something: the drawing has to escape it.
+This module returns words, amounts and marks; `terminal.py`, `html.py` and `markdown.py` format
+them. The words of a stranger or a service are reduced to one line of visible text. They may still
+contain markup, so the formats have to escape them.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from langchain_oneshot_voice.schemas import VoiceCallQuote, VoiceCallResult
 from langchain_oneshot_voice.visible_text import plain, words_pattern
 
 Tone = Literal["good", "bad", "unsure"]
-"""How a verdict sounds: `good` for success, `bad` for failure, `unsure` for all else."""
+"""The kind of a verdict: `good` for success, `bad` for failure, `unsure` for the rest."""
 
 MARKS: dict[Tone, str] = {"good": "\u2713", "bad": "\u2717", "unsure": "?"}
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One thing that the service takes success to be."""
+    """One of the service's criteria for success."""
 
     words: str
     state: Tone
-    """The service judges the whole call: what a failed call met of it is not known."""
+    """Never `bad`: a failed call may have met some criteria, and the service does not say which."""
 
 
 @dataclass(frozen=True)
-class Filled:
-    """One field of the user's schema."""
+class FilledField:
+    """One field of the user's schema. `value` is `None` if the call did not state it."""
 
     name: str
     value: str | None
@@ -43,15 +43,15 @@ class Filled:
 
 
 @dataclass(frozen=True)
-class Said:
-    """A piece of a turn; `field` is the one that it is evidence for."""
+class Piece:
+    """A part of a turn. `field` names the field that it is evidence for, if any."""
 
     words: str
     field: str | None = None
 
 
 def verdict(result: VoiceCallResult) -> tuple[str, Tone]:
-    """What came of it, in a few words."""
+    """Return the outcome in a few words, and its kind."""
     match result.call_status:
         case "completed" if result.contradiction:
             return "Reports differ on whether it achieved its objective", "unsure"
@@ -77,7 +77,7 @@ def verdict(result: VoiceCallResult) -> tuple[str, Tone]:
 
 
 def facts(result: VoiceCallResult) -> list[str]:
-    """Who answered, how long it took and what it cost, as far as that is known."""
+    """Return who answered, the duration and the cost, as far as they are known."""
     cost, seconds = result.cost, result.duration_seconds
     who = {
         "person": "a person answered",
@@ -100,15 +100,15 @@ def facts(result: VoiceCallResult) -> list[str]:
 
 
 def reservations(result: VoiceCallResult) -> list[str]:
-    """What stands against the verdict, or explains it."""
-    said = f"The person said: {result.approval_message}" if result.approval_message else ""
+    """Return what contradicts or explains the verdict."""
+    message = f"The person said: {result.approval_message}" if result.approval_message else ""
     return [
-        plain(words) for words in (result.contradiction, result.extraction_error, said) if words
+        plain(words) for words in (result.contradiction, result.extraction_error, message) if words
     ]
 
 
 def prices(quote: VoiceCallQuote) -> list[tuple[str, str]]:
-    """What the price is made of, line by line, without the total."""
+    """Return the parts of the price as labels and amounts, without the total."""
     minutes = (
         f", about {quote.estimated_minutes.normalize():f} min" if quote.estimated_minutes else ""
     )
@@ -121,21 +121,21 @@ def prices(quote: VoiceCallQuote) -> list[tuple[str, str]]:
 
 
 def whom(quote: VoiceCallQuote) -> str:
-    """Whom a quote is for."""
+    """Return the numbers that a quote is for."""
     what = "Conference with" if quote.conference else "Call to"
     return f"{what} {', '.join(map(plain, quote.numbers)) or 'an unnamed number'}"
 
 
 def criteria(result: VoiceCallResult) -> list[Criterion]:
-    """What the call was to achieve, and what is known of that."""
+    """Return the service's criteria for success, and whether the call met them."""
     met = result.call_status == "completed" and result.call_successful == "success"
     state: Tone = "good" if met and not result.contradiction else "unsure"
     quoted = result.quote.success_criteria if result.quote else ()
     return [Criterion(plain(words), state) for words in quoted]
 
 
-def filled(result: VoiceCallResult) -> list[Filled]:
-    """The user's schema, field by field; else what the service noted."""
+def filled(result: VoiceCallResult) -> list[FilledField]:
+    """Return the fields of the user's schema, or the service's facts if there is no schema."""
     values = result.extracted
     if isinstance(values, BaseModel):
         values = values.model_dump(mode="json")
@@ -143,31 +143,31 @@ def filled(result: VoiceCallResult) -> list[Filled]:
         values = {} if result.missing_fields else result.structured_data
     known = {name: value for name, value in values.items() if name not in result.missing_fields}
     quotes = {name: plain(words) for name, words in result.evidence.items()}
-    rows = [Filled(plain(str(n)), _spelled(v), quotes.get(n)) for n, v in known.items()]
-    return rows + [Filled(plain(name), None, None) for name in result.missing_fields]
+    rows = [FilledField(plain(str(n)), _as_text(v), quotes.get(n)) for n, v in known.items()]
+    return rows + [FilledField(plain(name), None, None) for name in result.missing_fields]
 
 
-def pieces(said: str, evidence: dict[str, str]) -> Iterator[Said]:
-    """A turn, cut where words of it are evidence for something. Nothing of it is lost."""
-    shown = plain(said)
+def pieces(text: str, evidence: dict[str, str]) -> Iterator[Piece]:
+    """Split a turn around the words that are evidence for a field. No word is lost."""
+    shown = plain(text)
     marks = []
     for name, words in evidence.items():
         pattern = words_pattern(words)
         marks += [(*m.span(), name) for m in (pattern.finditer(shown) if pattern else ())]
     at = 0
     for begin, end, name in sorted(marks):
-        if begin >= at:
-            yield Said(shown[at:begin])
-            yield Said(shown[begin:end], plain(name))
+        if begin >= at:  # skip evidence that overlaps an earlier one
+            yield Piece(shown[at:begin])
+            yield Piece(shown[begin:end], plain(name))
             at = end
-    yield Said(shown[at:])
+    yield Piece(shown[at:])
 
 
 def dollars(amount: Decimal) -> str:
-    """An amount of US dollars, to the cent."""
+    """Return an amount in US dollars, to the cent."""
     return f"${amount:,.2f}"
 
 
-def _spelled(value: object) -> str:
+def _as_text(value: object) -> str:
     words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return plain(words)

@@ -1,21 +1,19 @@
-"""A quote and a result as a card in a notebook: HTML with styles and without scripts.
+"""Formats a quote or a result as a card for notebooks: HTML with styles and without scripts.
 
-Light or dark with the page: JupyterLab and VS Code say which they are, other pages go by the
-system. Without styles (an untrusted notebook, a mail) the same words stand in the same order.
-Whatever a stranger said is escaped here, and nowhere is it put into a style, an address or a name.
+The card is light or dark like the page: JupyterLab and VS Code mark their theme, and other pages
+use the system's setting. Without styles (an untrusted notebook, an e-mail) the words and their
+order are the same. A stranger's words are escaped. They never go into a style or an element's name,
+and into an address only as a valid link.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from html import escape
 
 from langchain_oneshot_voice.display import card
 from langchain_oneshot_voice.schemas import TranscriptTurn, VoiceCallQuote, VoiceCallResult
-from langchain_oneshot_voice.visible_text import plain
-
-_LINK = re.compile(r"https://[!-~]{1,500}")
+from langchain_oneshot_voice.visible_text import plain, web_link
 
 _DARK = (
     "--bg:#0d1117;--fg:#e6edf3;--dim:#9aa4ae;--line:#3d444d;--ours:#12314f;--theirs:#21262d;"
@@ -57,7 +55,7 @@ _STYLE = f"""
 
 
 def quote_html(quote: VoiceCallQuote) -> str:
-    """The price by line, whom it calls, and what the service takes success to be."""
+    """Return a card with the price, the numbers and the criteria for success."""
     rows = [(_text(label), _text(amount)) for label, amount in card.prices(quote)]
     total = (_tag("b", "", "Total"), _tag("b", "", _text(card.dollars(quote.total))))
     until = f"Good until {quote.expires_at:%Y-%m-%d %H:%M %Z}. " if quote.expires_at else ""
@@ -72,7 +70,7 @@ def quote_html(quote: VoiceCallQuote) -> str:
 
 
 def result_html(result: VoiceCallResult) -> str:
-    """The verdict, what it cost, what came of it, and the conversation from both sides."""
+    """Return a card with the verdict, the cost, the filled fields and the conversation."""
     words, tone = card.verdict(result)
     return _card(
         _tag("div", f"osv-head osv-{tone}", _text(f"{card.MARKS[tone]} {words}")),
@@ -86,7 +84,7 @@ def result_html(result: VoiceCallResult) -> str:
     )
 
 
-def _value(row: card.Filled, result: VoiceCallResult) -> str:
+def _value(row: card.FilledField, result: VoiceCallResult) -> str:
     if row.value is None:
         return _tag("span", "osv-dim", "not found in the call")
     doubt = " (not supported by the transcript)" if row.name in result.unsupported_fields else ""
@@ -109,11 +107,9 @@ def _bubble(turn: TranscriptTurn, evidence: dict[str, str]) -> str:
 
 
 def _foot(result: VoiceCallResult) -> str:
-    recording = _LINK.fullmatch(result.recording_url or "")
+    recording = web_link(result.recording_url)
     link = (
-        f'<a href="{_text(recording[0])}" rel="noopener noreferrer">recording</a>'
-        if recording
-        else ""
+        f'<a href="{_text(recording)}" rel="noopener noreferrer">recording</a>' if recording else ""
     )
     known = [
         _text(plain(result.request_id or "")),
@@ -132,13 +128,13 @@ def _items(rows: Iterable[tuple[str, str, str]]) -> str:
 
 
 def _terms(rows: Iterable[tuple[str, str]], kind: str = "") -> str:
-    """Terms and what they are; the second of each pair is HTML already."""
+    """Return a list of terms. The second item of each pair is HTML already."""
     lines = (f"<div><span>{term}</span> <span>{value}</span></div>" for term, value in rows)
     return _tag("div", f"osv-terms {kind}".strip(), "".join(lines))
 
 
 def _card(*parts: str) -> str:
-    # The names keep MathJax from reading two dollar signs as a formula.
+    # These classes keep MathJax from reading two dollar signs as a formula.
     inside = "\n".join(part for part in parts if part)
     return (
         f'<div class="osv tex2jax_ignore mathjax_ignore"><style>{_STYLE}</style>\n{inside}\n</div>'
@@ -146,7 +142,7 @@ def _card(*parts: str) -> str:
 
 
 def _tag(name: str, kind: str, inside: str) -> str:
-    """An element around HTML, or nothing around nothing."""
+    """Return an element around HTML, or an empty string if there is no HTML."""
     attribute = f' class="{kind}"' if kind else ""
     return f"<{name}{attribute}>{inside}</{name}>" if inside else ""
 

@@ -1,7 +1,7 @@
-"""A quote and a result as Markdown, for where HTML is not shown.
+"""Formats a quote or a result as Markdown, for places without HTML.
 
-What a stranger said, or a service sent, stands in code spans that it can't end: no Markdown, HTML,
-link or formula in it is read as one.
+The words of a stranger or a service are put into code spans that they can't close, so that no
+Markdown, HTML, link or formula in them takes effect.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from langchain_oneshot_voice.visible_text import plain
 
 
 def quote_markdown(quote: VoiceCallQuote) -> str:
-    """The price by line, whom it calls, and what the service takes success to be."""
+    """Return the price, the numbers and the criteria for success."""
     lines = [f"**Quote:** {_code(card.dollars(quote.total))}", "", _code(card.whom(quote)), ""]
     lines += [f"- {label}: {_code(amount)}" for label, amount in card.prices(quote)]
     lines += [f"- succeeds when: {_code(words)}" for words in quote.success_criteria]
@@ -23,7 +23,7 @@ def quote_markdown(quote: VoiceCallQuote) -> str:
 
 
 def result_markdown(result: VoiceCallResult) -> str:
-    """The verdict, what it cost, what came of it, and the conversation."""
+    """Return the verdict, the cost, the filled fields and the conversation."""
     words, tone = card.verdict(result)
     blocks = [f"**{card.MARKS[tone]} {words}**", _code(" \u00b7 ".join(card.facts(result)))]
     blocks += [f"\u26a0 {_code(words)}" for words in card.reservations(result)]
@@ -39,7 +39,7 @@ def result_markdown(result: VoiceCallResult) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
-def _row(row: card.Filled, result: VoiceCallResult) -> str:
+def _row(row: card.FilledField, result: VoiceCallResult) -> str:
     if row.value is None:
         return f"{_code(row.name)}: not found in the call"
     doubt = " (not supported by the transcript)" if row.name in result.unsupported_fields else ""
@@ -56,7 +56,7 @@ def _list(items: Iterable[str]) -> str:
 
 
 def _code(words: str) -> str:
-    """A code span. Its fence is longer than any run of backticks in it."""
+    """Return a code span, with a fence that is longer than any run of backticks in the words."""
     shown = plain(words)
     if not shown:
         return ""

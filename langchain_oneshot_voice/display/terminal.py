@@ -1,7 +1,7 @@
-"""How a quote and a result look in a terminal, as rich renderables.
+"""Formats a quote or a result for a terminal, as rich renderables.
 
-Everything a stranger said is shown as text: markup, control and direction characters are not
-interpreted. Needs the extra `cli`; import it where something is shown, not before.
+A stranger's words are shown as text: markup, control and direction characters have no effect. Needs
+the extra `cli`, so import this module only to show something.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _COLOURS: dict[card.Tone, str] = {"good": "green", "bad": "red", "unsure": "yell
 
 
 def quote_panel(quote: VoiceCallQuote) -> Panel:
-    """The price by line, whom it calls, and what the service takes success to be."""
+    """Return a panel with the price, the numbers and the criteria for success."""
     prices = Table.grid(padding=(0, 2))
     prices.add_column()
     prices.add_column(justify="right")
@@ -38,7 +38,7 @@ def quote_panel(quote: VoiceCallQuote) -> Panel:
 
 
 def result_panel(result: VoiceCallResult) -> Panel:
-    """The verdict, the conversation from both sides, what it came to and what it cost."""
+    """Return a panel with the verdict, the cost, the filled fields and the conversation."""
     verdict, tone = card.verdict(result)
     colour = _COLOURS[tone]
     parts: list[RenderableType] = [
@@ -57,7 +57,7 @@ def result_panel(result: VoiceCallResult) -> Panel:
 
 
 def _filled(result: VoiceCallResult) -> Table:
-    """The user's schema, as far as the call filled it."""
+    """Return a table of the fields of the user's schema."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     for row in card.filled(result):

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from langchain_oneshot_voice.call_states import CallState
+from langchain_oneshot_voice.schemas import mask_number
 
 ClaimKind = Literal["mine", "held", "finished", "duplicate", "number_busy"]
 """The decision on a claim.
@@ -28,11 +29,6 @@ ClaimKind = Literal["mine", "held", "finished", "duplicate", "number_busy"]
 _HIDDEN = frozenset({"request", "payment", "job", "offer", "placement"})
 
 
-def mask(number: str) -> str:
-    """Return a phone number with its middle replaced by `…`; a short one is hidden completely."""
-    return f"{number[:2]}…{number[-2:]}" if len(number) > 6 else "…"  # noqa: PLR2004 - a shorter one would be shown whole
-
-
 class _SafeRepr:
     """A repr that is safe to log: numbers are masked, and speech and signatures left out."""
 
@@ -40,7 +36,7 @@ class _SafeRepr:
 
     def __repr__(self) -> str:
         shown = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]  # every subclass is a dataclass
-        shown["numbers"] = tuple(mask(number) for number in shown["numbers"])
+        shown["numbers"] = tuple(map(mask_number, shown["numbers"]))
         parts = (f"{name}={value!r}" for name, value in shown.items() if name not in _HIDDEN)
         return f"{type(self).__name__}({', '.join(parts)})"
 

@@ -1,1 +1,1 @@
-"""The provider: the only folder that knows OneShot's URLs, headers and field names."""
+"""The client of the provider. Only this folder knows OneShot's URLs, headers and field names."""

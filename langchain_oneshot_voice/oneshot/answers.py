@@ -1,8 +1,8 @@
-"""What the service's answers mean: quotes, placements, jobs, receipts and refusals.
+"""Parses the service's answers: quotes, placements, jobs, receipts and refusals.
 
-Pure functions over parsed JSON. Lenient about what the service may change (unknown fields are
-kept, optional ones may be missing), strict about what money hangs on (a price is a plain amount or
-there is no quote). Whatever the service says comes out on one line and of bounded length.
+Pure functions over parsed JSON. They accept what the service may change: unknown fields are kept,
+and optional ones may be missing. They are strict about money: without a plain amount as the price
+there is no quote. Messages of the service are reduced to one line of limited length.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _FINAL = {"completed", "failed"}
 
 
 _SHORTEST, _LONGEST = Decimal("0.01"), Decimal(10_000)
-"""Minutes that a call may be expected to take."""
+"""Limits for the expected minutes of a call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer. `body` is `None` unless it is a JSON object."""
+    """An HTTP answer. `body` is `None` unless it is a JSON object."""
 
     status: int
     headers: Mapping[str, str]
@@ -49,7 +49,7 @@ class Answer:
 
     @classmethod
     def of(cls, reply: Reply) -> Answer:
-        """What a reply says."""
+        """Parse a reply."""
         try:
             body = read_json(reply.body)
         except ValueError:
@@ -58,24 +58,24 @@ class Answer:
 
     @property
     def code(self) -> str | None:
-        """The word of a refusal, such as `budget_exceeded`; no word is one with spaces in it."""
+        """The error code, such as `budget_exceeded`; `None` for a text with spaces."""
         return name(fields(self.body).get("error"))
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds that the service asks to wait, where it does."""
+        """Seconds that the service asks to wait; `None` if it did not say."""
         return seconds(self.headers.get("retry-after"))
 
     @property
-    def told_at(self) -> float | None:
-        """The service's clock when it answered, in epoch seconds, where it says it."""
+    def service_time(self) -> float | None:
+        """The service's clock at the answer, in epoch seconds; `None` if it did not say."""
         date = moment(self.headers.get("date"))
         return None if date is None else date.timestamp()
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The service accepted the call; the phone is about to ring."""
+    """A call that the service accepted: the phone will ring."""
 
     request_id: str
     receipt_id: str | None = None
@@ -84,35 +84,35 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A placed call, as the service tells how far it is."""
+    """The state of a placed call, as the service sent it."""
 
     status: str
     raw: dict[str, Any] = field(repr=False)
 
     @property
     def is_final(self) -> bool:
-        """Whether the call has ended."""
+        """True if the call has ended."""
         return self.status in _FINAL
 
     @property
-    def is_whole(self) -> bool:
-        """Whether the call has ended, and its outcome is told as well."""
+    def has_outcome(self) -> bool:
+        """True if the call has ended and its outcome is known."""
         return self.status == "failed" or (
             self.is_final and isinstance(self.raw.get("result"), dict)
         )
 
 
 def read_job(body: object) -> Job | None:
-    """The job in an answer; `None` if there is none."""
+    """Return the job in an answer; `None` if there is none."""
     status = fields(body).get("status")
     return Job(status, dict(fields(body))) if isinstance(status, str) else None
 
 
 def read_quote(body: Mapping[str, Any] | None) -> VoiceCallQuote:
-    """The quote in a 402 answer's body.
+    """Parse the quote in the body of a 402 answer.
 
     Raises:
-        PaymentTermsError: when it has no id or no readable price.
+        PaymentTermsError: the quote has no id or no readable price.
     """
     context = fields(fields(body).get("context"))
     quote_id, total = name(context.get("quote_id")), money(context.get("total"))
@@ -137,13 +137,14 @@ def read_quote(body: Mapping[str, Any] | None) -> VoiceCallQuote:
 
 
 def _minutes(value: object) -> Decimal | None:
-    """Minutes that a call may take. Prices are divided by them, so they are no near nothing."""
-    read = money(value)
-    return read if read is not None and _SHORTEST <= read <= _LONGEST else None
+    """Return the expected minutes, or `None` outside the limits."""
+    minutes = money(value)
+    # The package divides prices by the minutes, so they must not be close to zero.
+    return minutes if minutes is not None and _SHORTEST <= minutes <= _LONGEST else None
 
 
 def quote_in(offer: Mapping[str, Any]) -> VoiceCallQuote | None:
-    """The quote in an offer that was received before; see `Offer.source`."""
+    """Return the quote in the source of an offer (see `Offer.source`), if it is readable."""
     try:
         return read_quote(fields(offer.get("body")))
     except VoiceCallError:
@@ -151,7 +152,7 @@ def quote_in(offer: Mapping[str, Any]) -> VoiceCallQuote | None:
 
 
 def read_placement(answer: Answer) -> Placement | None:
-    """The placement in a 2xx answer, or `None` when it names no call."""
+    """Return the placement in a 2xx answer; `None` if it names no call."""
     body = fields(answer.body)
     inner = body.get("data")
     source = inner if isinstance(inner, dict) and "request_id" not in body else body
@@ -162,8 +163,9 @@ def read_placement(answer: Answer) -> Placement | None:
 
 
 def receipt_for(body: Mapping[str, Any], call_key: str) -> Placement | None:
-    """The call that carries our key among a page of receipts, wherever its metadata keeps it."""
+    """Return the call with this key from a page of receipts; `None` if it is not there."""
     for receipt in map(fields, items(body.get("receipts"))):
+        # The service may keep the key in any field of the receipt's metadata.
         if call_key not in json.dumps(receipt):
             continue
         request_id = name(receipt.get("job_id")) or name(receipt.get("request_id"))
@@ -173,66 +175,75 @@ def receipt_for(body: Mapping[str, Any], call_key: str) -> Placement | None:
 
 
 def is_whole_list(body: Mapping[str, Any], page: int) -> bool:
-    """Whether a list of receipts surely has no more pages; `page` is how long one can be."""
+    """Return True if a list of receipts certainly has no more pages.
+
+    Args:
+        body: the answer.
+        page: the number of receipts on a full page.
+    """
     more = body.get("has_more")
     return more is False or (more is None and len(items(body.get("receipts"))) < page)
 
 
 def refusal(answer: Answer) -> VoiceCallError:
-    """The error that an answer is. It is for answers before payment, and for refused payments."""
+    """Convert an answer into an error. Nothing was charged for the request.
+
+    Args:
+        answer: a refusal of a request before the payment, or of the payment itself.
+    """
     code = answer.code or f"http_{answer.status}"
     body = fields(answer.body)
-    said = line(body.get("message"))
+    message = line(body.get("message"))
     make = _REFUSALS.get(code)
     if make is not None:
-        return make(body, code, said)
+        return make(body, code, message)
     if answer.status == 429:  # noqa: PLR2004
         return wording.rate_limited(answer.retry_after)
     if answer.status >= 500 or answer.body is None:  # noqa: PLR2004
         return wording.service_failed(answer.status)
     if answer.status == 401:  # noqa: PLR2004
-        return wording.credential_not_accepted(code, said, None)
-    return wording.refused_by_service(code, said)
+        return wording.credential_not_accepted(code, message, None)
+    return wording.refused_by_service(code, message)
 
 
-def _invalid(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    return wording.request_not_accepted(code, said, excerpt(body.get("details")))
+def _invalid(body: Mapping[str, Any], code: str, message: str | None) -> VoiceCallError:
+    return wording.request_not_accepted(code, message, excerpt(body.get("details")))
 
 
-def _blocked(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    return wording.content_blocked(code, said, lines(body.get("categories")))
+def _blocked(body: Mapping[str, Any], code: str, message: str | None) -> VoiceCallError:
+    return wording.content_blocked(code, message, lines(body.get("categories")))
 
 
-def _emergency(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    return wording.emergency_number_blocked(code, said, line(body.get("blocked_number")))
+def _emergency(body: Mapping[str, Any], code: str, message: str | None) -> VoiceCallError:
+    return wording.emergency_number_blocked(code, message, line(body.get("blocked_number")))
 
 
-def _dearer(_: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    return wording.exceeds_caller_budget(code, said)
+def _dearer(_: Mapping[str, Any], code: str, message: str | None) -> VoiceCallError:
+    return wording.exceeds_caller_budget(code, message)
 
 
-def _credential(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    return wording.credential_not_accepted(code, said, line(body.get("reason"), LONGEST_NAME))
+def _credential(body: Mapping[str, Any], code: str, message: str | None) -> VoiceCallError:
+    return wording.credential_not_accepted(code, message, line(body.get("reason"), LONGEST_NAME))
 
 
-def _payment(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
+def _payment(body: Mapping[str, Any], code: str, message: str | None) -> VoiceCallError:
     keys = ("reason", "expected", "received", "payment_attempt_id")
     details = {key: excerpt(body.get(key)) for key in keys}
-    return wording.payment_not_taken(code, said, line(body.get("reason"), LONGEST_NAME), details)
+    return wording.payment_not_taken(code, message, line(body.get("reason"), LONGEST_NAME), details)
 
 
-def _credits(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
+def _credits(body: Mapping[str, Any], code: str, message: str | None) -> VoiceCallError:
     keys = ("required_usdc", "credits_balance", "shortfall_usdc")
     required, balance = money(body.get("required_usdc")), money(body.get("credits_balance"))
     details = {key: excerpt(body.get(key)) for key in keys}
-    return wording.credits_too_low(code, said, required, balance, details)
+    return wording.credits_too_low(code, message, required, balance, details)
 
 
-def _budget(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
+def _budget(body: Mapping[str, Any], code: str, message: str | None) -> VoiceCallError:
     budget = fields(body.get("budget"))
     return wording.account_budget_exceeded(
         code,
-        said,
+        message,
         excerpt(budget),
         which=line(budget.get("reason")),
         cap=money(budget.get("cap")),
@@ -241,15 +252,15 @@ def _budget(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallEr
     )
 
 
-def _approval(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    # It goes into a header.
+def _approval(body: Mapping[str, Any], code: str, message: str | None) -> VoiceCallError:
+    # A later request sends the id in a header, so only a safe name is accepted.
     details = {"approval_id": name(body.get("approval_id"))}
     details["approval"] = excerpt(body.get("approval"))
-    return wording.held_by_account(code, said, details)
+    return wording.held_by_account(code, message, details)
 
 
-def _denied(body: Mapping[str, Any], code: str, said: str | None) -> VoiceCallError:
-    return wording.denied_by_account(code, said, excerpt(body.get("rule")))
+def _denied(body: Mapping[str, Any], code: str, message: str | None) -> VoiceCallError:
+    return wording.denied_by_account(code, message, excerpt(body.get("rule")))
 
 
 _REFUSALS = {

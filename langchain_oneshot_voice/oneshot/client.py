@@ -1,9 +1,9 @@
-"""OneShotClient: the service's routes, one method each.
+"""OneShotClient: one method for each route of the service.
 
-Promises: a request is sent again only where that is safe (a quote, a look-up: yes; the paid leg:
-never from here); every refusal comes out as a typed `VoiceCallError`; where the service gave no
-answer that can be trusted, that is said in so many words (`PlacementUnansweredError`,
-`WeatherError`) and never passed off as one. What to do about it is the caller's business.
+Promises: the client retries only requests that are safe to repeat. It retries quotes and lookups,
+never the payment. Every refusal becomes a typed `VoiceCallError`. Without an answer that can be
+trusted, it raises `WeatherError` or `PlacementUnansweredError`. The code that calls the client
+decides what to do next.
 """
 
 from __future__ import annotations
@@ -19,13 +19,6 @@ from urllib.parse import quote as url_quote
 
 import anyio
 import anyio.to_thread
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_random_exponential,
-)
 
 from langchain_oneshot_voice import wording
 from langchain_oneshot_voice.errors import VoiceCallError
@@ -33,7 +26,7 @@ from langchain_oneshot_voice.oneshot import answers, payment
 from langchain_oneshot_voice.oneshot.answers import Answer, Job, Placement
 from langchain_oneshot_voice.oneshot.environment import Environment
 from langchain_oneshot_voice.oneshot.rate_limit import LONGEST_PAUSE, RateLimit
-from langchain_oneshot_voice.oneshot.reading import beside_others, fields, line, name
+from langchain_oneshot_voice.oneshot.reading import fields, line, name, parse_in_background
 from langchain_oneshot_voice.oneshot.transport import (
     Limits,
     OverBoundsError,
@@ -48,19 +41,19 @@ log = logging.getLogger(__name__)
 
 _CALL_ROUTE = "/v1/tools/voice/call"
 _RECEIPTS_PAGE = 100
-_NOT_NOW = {408, 425, 429}
-"""Timed out, too early, too many: said of the moment, not of the request."""
-_CURED_BY_A_NEW_PROOF = {"expired", "already_used"}
+_TRANSIENT = {408, 425, 429}
+"""Timeout, too early, too many requests: the same request may succeed later."""
+_FIXED_BY_NEW_PROOF = {"expired", "already_used"}
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A 402 answer, read and not yet checked: what the call costs and how it is to be paid.
+    """A parsed 402 answer: the price of a call and the payment terms, not yet checked.
 
     Attributes:
         quote: the price and the plan.
-        required: what is asked to be signed; `None` for an access token, which signs nothing.
-        source: the answer as received, from which `read` makes the same offer again.
+        required: the payment terms to sign; `None` for an access token, which signs nothing.
+        source: the answer as received; `read` makes the same offer from it again.
     """
 
     quote: VoiceCallQuote
@@ -69,10 +62,14 @@ class Offer:
 
     @classmethod
     def read(cls, source: Mapping[str, Any], *, signs: bool) -> Offer:
-        """Read an offer from the answer's `body` and its `PAYMENT-REQUIRED` header.
+        """Parse an offer from a 402 answer.
+
+        Args:
+            source: the answer's `body`, and the value of its `PAYMENT-REQUIRED` header as `header`.
+            signs: True if the credential signs payments.
 
         Raises:
-            PaymentTermsError: when either can't be read.
+            PaymentTermsError: the body or the header is not readable.
         """
         body, header = fields(source["body"]), source["header"]
         quoted = answers.read_quote(body)
@@ -80,27 +77,28 @@ class Offer:
 
 
 class PlacementUnansweredError(WeatherError):
-    """The paid leg was sent and its fate is not known."""
+    """The payment was sent, and it is not known whether the service accepted it."""
 
     def __init__(self, why: str, *, retry_after: float | None = None, used: bool = False) -> None:
         super().__init__(why, retry_after=retry_after)
         self.used = used
-        """The service says that this quote or payment was used: an attempt went through."""
+        """True if the service reports the quote or payment as used: an attempt succeeded."""
 
 
 class OneShotClient:
-    """The OneShot voice API for one credential. Lives on one event loop.
+    """The OneShot voice API for one credential. Belongs to one event loop.
 
     Args:
-        environment: where the service is.
-        credential: who pays.
-        transport: the connections to the service; not closed from here.
+        environment: the address of the service, and its chain.
+        credential: the wallet key or access token that pays.
+        transport: the connections to the service; the client does not close them.
         timing: how long to wait for answers.
-        attempts: how often a safe request is tried in all.
-        rate_limit: what all clients of this credential know of the service's rate limit.
+        attempts: how often to send a request that is safe to repeat, the first time included.
+        rate_limit: the service's rate limit, shared by all clients of this credential.
 
     Attributes:
-        told_at: the service's clock in its last answer, in epoch seconds; `None` if it didn't say.
+        service_time: the service's clock in its last answer, in epoch seconds; `None` if the
+            answer had no date.
     """
 
     def __init__(
@@ -120,14 +118,14 @@ class OneShotClient:
         self._timing = timing
         self._attempts = attempts
         self._address: str | None = None
-        self.told_at: float | None = None
+        self.service_time: float | None = None
 
     async def address(self) -> str:
-        """The wallet's address: the key's own, or what the service says of the token."""
+        """Return the wallet's address. For an access token, the service reports it."""
         if self._address is None:
             if isinstance(self.credential, WalletKey):
                 wallet = self.credential
-                if not wallet.is_warm:
+                if not wallet.is_warm:  # the first use imports `eth_keys`, which is slow
                     await anyio.to_thread.run_sync(lambda: wallet.address)
                 self._address = wallet.address
             else:
@@ -135,7 +133,7 @@ class OneShotClient:
         return self._address
 
     async def proof(self, scope: Scope) -> dict[str, str]:
-        """Headers that say who asks, and prove it. Good for one request."""
+        """Return headers that identify and prove the sender of one request."""
         agent = {"X-Agent-ID": await self.address()}
         if isinstance(self.credential, AccessToken):
             return agent | self.credential.bearer()
@@ -144,18 +142,18 @@ class OneShotClient:
     async def quote(
         self, body: Mapping[str, Any], headers: Mapping[str, str], *, credits_count: bool = True
     ) -> Offer | Placement:
-        """Leg one: ask for the price. Tried again when there is no answer; nothing is paid.
+        """Leg one: request a price. Retries without an answer, since nothing is paid.
 
         Args:
             body: the request, in the API's own fields.
-            headers: what else to send along, such as an approval.
-            credits_count: whether a wallet's prepaid credits are to pay their part of the price.
+            headers: further headers, such as an approval.
+            credits_count: True if the wallet's prepaid credits pay part of the price.
 
         Returns:
-            The offer; or a placement, should the service place the call without being paid.
+            The offer, or a placement if the service places the call without payment.
 
         Raises:
-            VoiceCallError: on a refusal, or when the service stays unreachable.
+            VoiceCallError: the service refused the request or stayed unreachable.
         """
 
         async def ask() -> Answer:
@@ -163,7 +161,7 @@ class OneShotClient:
                 "POST", _CALL_ROUTE, scope, self._timing.quote, body=body, headers=headers
             )
 
-        # The credits of a wallet that proves nothing are not counted; a token has nothing else.
+        # The service applies credits only with a proof. An access token always needs one.
         by_token = isinstance(self.credential, AccessToken)
         scope: Scope | None = "write" if credits_count or by_token else None
 
@@ -178,10 +176,10 @@ class OneShotClient:
         )
 
     def read_offer(self, source: Mapping[str, Any]) -> Offer:
-        """An offer from what was received for it, now or before.
+        """Parse an offer from the source of a new or an earlier one.
 
         Raises:
-            PaymentTermsError: when it can't be read.
+            PaymentTermsError: the source is not readable.
         """
         return Offer.read(source, signs=isinstance(self.credential, WalletKey))
 
@@ -194,19 +192,21 @@ class OneShotClient:
         *,
         proved: bool,
     ) -> Placement:
-        """Leg two: pay and ring. Sent once; the same bytes may be presented again by the caller.
+        """Leg two: pay and place the call. Sends the request once.
+
+        The caller may send the same bytes again: the service charges a nonce only once.
 
         Args:
             body: exactly the body that was quoted.
-            headers: what else was sent along on leg one.
-            quote_id: the quote that is being taken.
+            headers: the further headers of leg one.
+            quote_id: the quote to accept.
             payment_header: the exact signed payment; `None` for an access token.
-            proved: whether a signed payment identifies the wallet already; else a proof goes too.
+            proved: True if a signed payment identifies the wallet; otherwise a proof is sent.
 
         Raises:
-            VoiceCallError: the service said no; it charged nothing for this presentation.
-            WeatherError: with `unsent`, when the request never left this machine.
-            PlacementUnansweredError: when nobody can know yet what became of it.
+            VoiceCallError: the service refused, and charged nothing for this request.
+            WeatherError: with `unsent`, if the request never left this machine.
+            PlacementUnansweredError: it is not known yet whether the call was placed.
         """
         extra = dict(headers) | {"x-quote-id": quote_id}
         if payment_header is not None:
@@ -220,58 +220,58 @@ class OneShotClient:
                 self._timing.payment_rest,
                 body=body,
                 headers=extra,
-                at_once=True,
+                ignore_rate_limit=True,  # a signed payment expires within minutes
             )
-        except WeatherError as weather:
-            if weather.unsent:
+        except WeatherError as failure:
+            if failure.unsent:
                 raise
-            raise PlacementUnansweredError(weather.why) from None
-        finally:  # a payment is money, and tracebacks can show local variables
+            raise PlacementUnansweredError(failure.why) from None
+        finally:  # anyone can send this payment, and tracebacks can show locals
             del extra, payment_header
         placement = answers.read_placement(answer)
         if placement is not None:
             return placement
         if answer.status == 409:  # noqa: PLR2004
             raise PlacementUnansweredError("HTTP 409: used already", used=True)
-        if not 400 <= answer.status < 500 or _is_weather(answer) or answer.code is None:  # noqa: PLR2004
+        if not 400 <= answer.status < 500 or _is_transient(answer) or answer.code is None:  # noqa: PLR2004
             raise PlacementUnansweredError(
                 f"HTTP {answer.status} without a verdict", retry_after=answer.retry_after
             )
         raise answers.refusal(answer)
 
     async def job(self, request_id: str) -> Job:
-        """The state of a placed call, as the service tells it. Asked once.
+        """Return the state of a placed call. Asks once.
 
         Raises:
-            WeatherError: for anything but a job. A call that was placed exists, whatever the
-                service says at the moment: 404 and 401 are weather here as well.
+            WeatherError: the answer is not a job. A call that was placed exists, so even a 404 or
+                a 401 only means that its state is not known now.
         """
         path = f"/v1/requests/{url_quote(request_id, safe='')}"
         answer = await self._proved("GET", path, "read", self._timing.answer)
         job = answers.read_job(answer.body)
-        another = job is not None and job.raw.get("request_id", request_id) != request_id
-        if answer.status != 200 or job is None or another:  # noqa: PLR2004
+        mismatch = job is not None and job.raw.get("request_id", request_id) != request_id
+        if answer.status != 200 or job is None or mismatch:  # noqa: PLR2004
             raise WeatherError(
                 f"HTTP {answer.status} while waiting", retry_after=answer.retry_after
             )
         return job
 
     async def find_receipt(self, call_key: str, since: float) -> Placement | None:
-        """Look for a call of ours among the receipts, by its key.
+        """Look for a call among the receipts, by its key.
 
         Args:
-            call_key: what leg one and two carried in `decisionContext`.
-            since: epoch seconds; no receipt of it can be older.
+            call_key: the key that both legs sent in `decisionContext`.
+            since: epoch seconds; the call has no older receipt.
 
         Returns:
-            The call; or `None` when the complete list since then does not have it.
+            The call, or `None` if the complete list since then does not contain it.
 
         Raises:
-            WeatherError: when the list could not be had, or is not complete.
+            WeatherError: the list is not available or not complete.
         """
         start = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
         query = {"since": start.replace("+00:00", "Z"), "limit": str(_RECEIPTS_PAGE)}
-        for asked in (query, {}):  # should the service not take the query, its own page will do
+        for asked in (query, {}):  # a service that rejects the query may accept none
             answer = await self._proved(
                 "GET", "/v1/analytics/receipts", "read", self._timing.answer, query=asked
             )
@@ -288,10 +288,10 @@ class OneShotClient:
         return found
 
     async def approval_status(self, approval_id: str) -> str:
-        """How an approval at the provider stands: `pending`, `approved`, `denied` and the like.
+        """Return the status of an approval at the provider, such as `pending` or `approved`.
 
         Raises:
-            WeatherError: when it can't be read now.
+            WeatherError: the status is not available now.
         """
         path = f"/v1/approvals/{url_quote(approval_id, safe='')}"
         answer = await self._proved("GET", path, "read", self._timing.answer)
@@ -302,10 +302,10 @@ class OneShotClient:
         return status
 
     async def balance(self) -> dict[str, Any]:
-        """What the wallet and its credits hold, as the service tells it.
+        """Return the balances of the wallet and of its credits, as the service sent them.
 
         Raises:
-            VoiceCallError: when it can't be had.
+            VoiceCallError: the service refused or stayed unreachable.
         """
 
         async def ask() -> Answer:
@@ -336,21 +336,21 @@ class OneShotClient:
         headers: Mapping[str, str] | None = None,
         **more: Any,  # noqa: ANN401 - passed on to the transport
     ) -> Answer:
-        """Send with a fresh proof; sign anew, once, when the service says that cures it."""
+        """Send with a new proof; sign another one, once, if the service asks for it."""
         for first in (True, False):
             who = {"X-Agent-ID": await self.address()} if scope is None else await self.proof(scope)
             sent = dict(headers or {}) | who
             try:
                 answer = await self._send(method, path, begin, rest, headers=sent, **more)
-            except WeatherError as weather:
+            except WeatherError as failure:
                 if first:
                     raise
-                # It was sent before, whatever became of it this time.
-                raise WeatherError(weather.why, retry_after=weather.retry_after) from None
+                # Drop `unsent`: the request of the first round did reach the service.
+                raise WeatherError(failure.why, retry_after=failure.retry_after) from None
             reason = name(fields(answer.body).get("reason"))
-            curable = answer.code == "invalid_proof" and reason in _CURED_BY_A_NEW_PROOF
-            by_token = isinstance(self.credential, AccessToken)  # there is nothing to sign anew
-            if scope is None or by_token or not curable:
+            fixable = answer.code == "invalid_proof" and reason in _FIXED_BY_NEW_PROOF
+            by_token = isinstance(self.credential, AccessToken)  # a token signs no proof
+            if scope is None or by_token or not fixable:
                 break
             if first:
                 log.info("proof refused (%s); signing a new one", reason)
@@ -363,72 +363,60 @@ class OneShotClient:
         begin: float,
         rest: float | None = None,
         *,
-        at_once: bool = False,
+        ignore_rate_limit: bool = False,
         **more: Any,  # noqa: ANN401 - passed on to the transport
     ) -> Answer:
-        """One request, one answer; any trouble on the way is a `WeatherError`."""
-        if not at_once:
-            await self.rate_limit.rest()
+        """Send one request and return its answer.
+
+        Raises:
+            WeatherError: no answer arrived.
+        """
+        if not ignore_rate_limit:
+            await self.rate_limit.wait()
         times = self._timing
         limits = Limits(times.connect, begin, times.answer_rest if rest is None else rest)
         reply = await self._transport.exchange(method, path, limits, **more)
         log.debug("%s %s -> %s", method, path.partition("?")[0], reply.status)
-        answer = await beside_others(Answer.of, reply, len(reply.body))
-        self.told_at = answer.told_at
+        answer = await parse_in_background(Answer.of, reply, len(reply.body))
+        self.service_time = answer.service_time
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS and answer.retry_after:
-            self.rate_limit.heed(answer.retry_after)
+            self.rate_limit.pause_for(answer.retry_after)
         return answer
 
     async def _retried(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Ask until there is an answer that says something. For what is safe to repeat only."""
+        """Send a request that is safe to repeat until the service accepts or refuses it.
 
-        async def attempt() -> Answer:
-            answer = await ask()
-            if _is_weather(answer):
-                raise _WeatherAnswerError(answer)
-            return answer
-
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(self._attempts),
-            wait=_pause,
-            retry=retry_if_exception(_may_pass),
-            reraise=True,
-        )
-        try:
-            return await retrying(attempt)
-        except _WeatherAnswerError as weather:
-            raise answers.refusal(weather.answer) from None
-        except WeatherError as weather:
-            raise wording.service_unreachable(weather.why) from None
-
-
-class _WeatherAnswerError(WeatherError):
-    def __init__(self, answer: Answer) -> None:
-        # A rate limit is waited for by all requests of the wallet, each in its turn.
-        limited = answer.status == HTTPStatus.TOO_MANY_REQUESTS
-        retry_after = None if limited else answer.retry_after
-        super().__init__(f"HTTP {answer.status}", retry_after=retry_after)
-        self.answer = answer
+        Raises:
+            VoiceCallError: every attempt failed.
+        """
+        pauses = self._timing.pauses()
+        attempts_left = self._attempts
+        while True:
+            attempts_left -= 1
+            retry_after = 0.0
+            try:
+                answer = await ask()
+            except WeatherError as failure:
+                # A retry would get the same oversized or slow answer.
+                if not attempts_left or isinstance(failure, OverBoundsError):
+                    raise wording.service_unreachable(failure.why) from None
+                retry_after = failure.retry_after or 0.0
+            else:
+                if not _is_transient(answer):
+                    return answer
+                if not attempts_left:
+                    raise answers.refusal(answer)
+                # After a 429, `RateLimit` already makes every request of the wallet wait.
+                if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
+                    retry_after = answer.retry_after or 0.0
+            await anyio.sleep(min(max(retry_after, next(pauses)), LONGEST_PAUSE))
 
 
-def _may_pass(error: BaseException) -> bool:
-    """Whether the same request may get an answer later."""
-    return isinstance(error, WeatherError) and not isinstance(error, OverBoundsError)
-
-
-def _is_weather(answer: Answer) -> bool:
-    """Whether an answer is a failure on the way rather than a verdict on the request."""
-    if answer.status in _NOT_NOW or answer.status >= 500:  # noqa: PLR2004
+def _is_transient(answer: Answer) -> bool:
+    """Return True if an answer reports a temporary failure and decides nothing."""
+    if answer.status in _TRANSIENT or answer.status >= 500:  # noqa: PLR2004
         return True
     return answer.body is None  # HTML from a proxy, an empty or a broken body
-
-
-def _pause(state: RetryCallState) -> float:
-    """Before the next attempt: as long as the service asks, else exponential with jitter."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, WeatherError) else None
-    backoff = float(wait_random_exponential(multiplier=0.25, max=8)(state))
-    return min(max(asked or 0.0, backoff), LONGEST_PAUSE)
 
 
 def _require_object(answer: Answer) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""EIP-712: the digest that a wallet signs.
+"""EIP-712: computes the digest that a wallet signs.
 
-The package signs two structures, a transfer and a proof, and their fields are plain values: the
-hashes of their types and of a domain are computed once, and a digest is then two hashes. A test
-compares digests and signatures with eth-account's over random values.
+The package signs two structures, a transfer and a proof, and all their fields are plain values. The
+hashes of types and domains are cached. A test compares digests and signatures with those of
+`eth-account`, over random values.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from functools import cache
 from typing import Any, Literal
 
 Kind = Literal["address", "uint256", "bytes32", "string"]
-"""The types of the fields. An address is hex with `0x`, `bytes32` are bytes."""
+"""Field types. An `address` is hex with `0x`, and `bytes32` is `bytes`."""
 
 _WORD = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Struct:
-    """A structure to be signed: its name, and its fields in their order."""
+    """A structure to sign: its name, and the names and types of its fields, in order."""
 
     name: str
     fields: tuple[tuple[str, Kind], ...]
 
     def hash(self, values: Mapping[str, Any]) -> bytes:
-        """The structure's hash with these values; 32 bytes.
+        """Return the hash of the structure with these values: 32 bytes.
 
         Raises:
             KeyError: a field has no value.
-            ValueError: a value is not of its field's type.
+            ValueError: a value does not have the type of its field.
         """
         words = [_word(kind, values[name]) for name, kind in self.fields]
         return _keccak(b"".join((_type_hash(self), *words)))
@@ -38,13 +38,13 @@ class Struct:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """What a signature is for. A field that is `None` is not part of it.
+    """The domain of a signature. A field that is `None` is left out.
 
     Attributes:
-        name: of the contract or the service.
-        version: of it.
-        chain_id: the chain's number.
-        contract: the address of the contract that checks the signature.
+        name: the name of the contract or the service.
+        version: the version of the contract or the service.
+        chain_id: the number of the chain.
+        contract: the address of the contract that verifies the signature.
     """
 
     name: str
@@ -54,19 +54,19 @@ class Domain:
 
 
 def digest(domain: Domain, struct: Struct, values: Mapping[str, Any]) -> bytes:
-    """The 32 bytes to sign for a structure with these values in a domain."""
+    """Return the 32 bytes to sign for a structure with these values in a domain."""
     return _keccak(b"\x19\x01" + _separator(domain) + struct.hash(values))
 
 
 @cache
 def _separator(domain: Domain) -> bytes:
-    every: tuple[tuple[str, Kind, Any], ...] = (
+    optional: tuple[tuple[str, Kind, Any], ...] = (
         ("name", "string", domain.name),
         ("version", "string", domain.version),
         ("chainId", "uint256", domain.chain_id),
         ("verifyingContract", "address", domain.contract),
     )
-    given = [(name, kind, value) for name, kind, value in every if value is not None]
+    given = [(name, kind, value) for name, kind, value in optional if value is not None]
     struct = Struct("EIP712Domain", tuple((name, kind) for name, kind, _ in given))
     return struct.hash({name: value for name, _, value in given})
 
@@ -91,6 +91,6 @@ def _word(kind: Kind, value: Any) -> bytes:  # noqa: ANN401 - of the field's typ
 
 
 def _keccak(data: bytes) -> bytes:
-    from eth_hash.auto import keccak  # noqa: PLC0415 - for who signs
+    from eth_hash.auto import keccak  # noqa: PLC0415 - needed only for signatures
 
     return bytes(keccak(data))

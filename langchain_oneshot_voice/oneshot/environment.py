@@ -1,9 +1,9 @@
-"""Where the service is, and which money it may ask for there.
+"""The address of the service, and the money that it may charge.
 
-Each environment has one chain and one USDC contract, written down here and nowhere taken from the
-service's own answers: what is signed is checked against this page. A loopback address is the
-sandbox, which lives on the test chain: a program on this machine that only poses as the service
-can never obtain a signature over real money.
+Each environment has one chain and one USDC contract. They are constants in this module and never
+come from the service's answers, so the client can check the terms of a payment against them. A
+loopback address is the sandbox, which uses the test chain: a local program that imitates the
+service can never obtain a signature over real money.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _PORTS = {"https": 443, "http": 80}
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A chain and its USDC contract: what a payment may be signed for."""
+    """A chain and its USDC contract."""
 
     chain_id: int
     usdc: str
     token_name: str
-    """The EIP-712 name of the contract's domain; the test token's differs from the real one's."""
+    """The EIP-712 name of the contract's domain, which differs between the chains."""
     token_version: str = "2"  # noqa: S105 - a version, not a password
 
     @property
     def network(self) -> str:
-        """The chain's CAIP-2 name, such as `eip155:8453`."""
+        """The CAIP-2 name of the chain, such as `eip155:8453`."""
         return f"eip155:{self.chain_id}"
 
 
@@ -43,19 +43,19 @@ BASE_SEPOLIA = Chain(84532, "0x036CbD53842c5426634e7929541eC2318f3dCF7e", "USDC"
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A base URL that may be talked to, and the chain that its payments are on."""
+    """A valid base URL, and the chain of its payments."""
 
     base_url: str
     chain: Chain
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the service is on this machine."""
+        """True if the service is on this machine."""
         return _is_loopback(urlsplit(self.base_url).hostname or "")
 
     @property
     def service(self) -> str:
-        """The service's one name in call keys and guards, however its host is spelled."""
+        """The name of the service in call keys and guards: one for all spellings of its host."""
         url = urlsplit(self.base_url)
         host = _LOOPBACK if self.is_loopback else (url.hostname or "").removesuffix(".")
         host = f"[{host}]" if ":" in host else host
@@ -65,24 +65,24 @@ class Environment:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port of the service."""
         url = urlsplit(self.base_url)
         return url.port or _PORTS[url.scheme]
 
     @property
     def sandbox_port(self) -> int | None:
-        """Where the service listens on this machine, if it does: its calls are no real ones."""
+        """The port of a service on this machine, whose calls are not real; otherwise `None`."""
         return self.port if self.is_loopback else None
 
     @classmethod
     def at(cls, base_url: str) -> Environment:
-        """The environment behind a base URL.
+        """Return the environment of a base URL.
 
-        Loopback and the staging host are on Base Sepolia; every other host, such as a gateway of
-        yours in front of the service, is held to production's terms.
+        Loopback and the staging host use Base Sepolia. Every other host, such as your own gateway
+        to the service, has to use the chain of production.
 
         Raises:
-            ConfigurationError: when the URL is neither https nor loopback, or carries more than
+            ConfigurationError: the URL is neither https nor loopback, or has other parts than
                 scheme, host, port and path.
         """
         url = _read(base_url.strip())
@@ -99,7 +99,7 @@ def _read(base_url: str) -> SplitResult:
     try:
         url = urlsplit(base_url)
         readable = url.port != 0 and base_url.isprintable() and " " not in base_url
-    except ValueError:  # brackets that do not close, a port that is none
+    except ValueError:  # such as an open bracket or an invalid port
         readable = False
     if not readable or not url.hostname or url.scheme not in {"http", "https"}:
         raise wording.base_url_unreadable(PRODUCTION_URL)

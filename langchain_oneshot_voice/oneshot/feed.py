@@ -1,10 +1,9 @@
-"""ResultFeed: waiting for the outcomes of placed calls.
+"""ResultFeed: waits for the outcomes of placed calls.
 
-One WebSocket serves every waiting call of a wallet; polling stands behind it. The socket is only
-ever a faster way to hear: when it is refused, silent or closed, each call polls for itself, with
-backoff and jitter, and whatever it says each call is polled now and then. While waiting nothing but
-a finished job ends the wait: a 429, a 5xx, a 404, a proxy's page, broken JSON or a dropped
-connection is weather, and the next look may be better.
+One WebSocket serves all waiting calls of a wallet, and only makes results arrive sooner. When the
+socket is refused, silent or closed, each call polls for itself, with backoff and jitter. Even with
+an open socket each call is polled from time to time. Only a finished job ends the wait: after a
+429, a 5xx, a 404, a proxy's page, broken JSON or a lost connection, the next poll may succeed.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -22,9 +20,15 @@ from urllib.parse import urlencode
 
 import anyio
 
+from langchain_oneshot_voice.backoff import backoff
 from langchain_oneshot_voice.oneshot.answers import Job, read_job
 from langchain_oneshot_voice.oneshot.client import OneShotClient
-from langchain_oneshot_voice.oneshot.reading import LARGEST_ANSWER, beside_others, fields, read_json
+from langchain_oneshot_voice.oneshot.reading import (
+    LARGEST_ANSWER,
+    fields,
+    parse_in_background,
+    read_json,
+)
 from langchain_oneshot_voice.oneshot.transport import WeatherError
 from langchain_oneshot_voice.oneshot.wallet import AccessToken
 from langchain_oneshot_voice.timing import USUAL, Timing
@@ -36,53 +40,59 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class _HeaderlessLog(logging.LoggerAdapter[logging.Logger]):
-    """A log for the socket that is never at DEBUG: there it writes every header, a token's too."""
+class _LogWithoutHeaders(logging.LoggerAdapter[logging.Logger]):
+    """A logger that drops DEBUG records: in those, `websockets` writes headers and so the token."""
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the base class's name
         return level > logging.DEBUG and super().isEnabledFor(level)
 
 
 _AT_ONCE, _PER_SECOND, _PER_CALL = 8 * 2**20, 2**20, 2**16
-"""Bytes that a socket may say at once, in each second that it is open, and of each call."""
+"""Limits for the bytes received on a socket: a base, and more per open second and per call."""
 
-_LEAST = 1024
-"""Bytes that a message counts for at the least."""
+_SMALLEST_MESSAGE = 1024
+"""Bytes that a shorter message counts as, since each message costs time to handle."""
 
-_MOST_UNSENT = 2**20
-"""Bytes that may wait to be sent: answers to a flood of pings that the other side doesn't read."""
+_LARGEST_BACKLOG = 2**20
+"""Bytes that may wait to be sent. A server could send pings and never read the pongs."""
 
-_SHORTEST_REST = 1.0
-_LONGEST_REST = 60.0
+_SHORTEST_PAUSE = 1.0
+_LONGEST_PAUSE = 60.0
+
+_FLOOD = 50
+"""A socket that sends too much counts as this many failures: it gets the longest pause."""
 
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    news: anyio.Event = field(default_factory=anyio.Event)
-    job: Job | None = None
-    heard: float = field(default_factory=time.monotonic)
-    """When anything was last learned of the call."""
-    polled: float = field(default_factory=time.monotonic)
-    """When it was last polled, or the waiting began."""
-    hurried: float = float("-inf")
-    """When it was last polled because of a word that it has ended."""
-    told: tuple[str, float] = ("", float("-inf"))
-    """What was last told of it, and when."""
-    settled: bool = False
-    """Whether the socket has said anything of the call yet."""
+    """One `wait` for a call. All times are of the monotonic clock."""
 
-    def hear(self, job: Job) -> None:
-        self.heard = time.monotonic()
+    arrived: anyio.Event = field(default_factory=anyio.Event)
+    job: Job | None = None
+    updated_at: float = field(default_factory=time.monotonic)
+    """Time of the last update, by socket or poll."""
+    polled_at: float = field(default_factory=time.monotonic)
+    """Time of the last poll, or of the start."""
+    early_poll_at: float = float("-inf")
+    """Time of the last poll that followed a push without an outcome."""
+    reported: tuple[str, float] = ("", float("-inf"))
+    """The status that was last reported, and the time of the report."""
+    was_pushed: bool = False
+    """True if the socket has sent an update of the call."""
+
+    def push(self, job: Job) -> None:
+        self.updated_at = time.monotonic()
+        self.was_pushed = True
         self.job = job
-        self.news.set()
+        self.arrived.set()
 
 
 class ResultFeed:
-    """Outcomes of one wallet's calls. Lives on one event loop, shared by all who wait there.
+    """Waits for the calls of one wallet. Belongs to one event loop, whose tasks share it.
 
     Args:
-        client: whose calls; it also does the polling.
-        timing: how often to look.
+        client: the client of the wallet; it also sends the polls.
+        timing: the polling intervals and timeouts.
     """
 
     def __init__(self, client: OneShotClient, timing: Timing = USUAL) -> None:
@@ -91,10 +101,10 @@ class ResultFeed:
         self._waiters: dict[str, list[_Waiter]] = {}
         self._socket: ClientConnection | None = None
         self._subscribed = 0
-        self._joining: list[str] = []
-        self._sending: asyncio.Task[None] | None = None
-        self._listening: asyncio.Task[None] | None = None
-        self._lingering: asyncio.TimerHandle | None = None
+        self._to_subscribe: list[str] = []
+        self._subscribe_task: asyncio.Task[None] | None = None
+        self._listen_task: asyncio.Task[None] | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
 
     async def wait(
         self, request_id: str, seconds: float, seen: Callable[[Job], Awaitable[None]] | None = None
@@ -103,15 +113,16 @@ class ResultFeed:
 
         Args:
             request_id: the placed call.
-            seconds: how long to wait at the longest.
-            seen: called with every state of the job that is learned on the way.
+            seconds: the timeout.
+            seen: called with each new state of the job, and with an unchanged one once a second at
+                most.
 
         Returns:
-            The finished job (`completed` or `failed`) as the service tells it; `None` when the
-            time ran out first.
+            The finished job (`completed` or `failed`) as the service sent it; `None` after the
+            timeout.
         """
         waiter = _Waiter()
-        self._stop_lingering()
+        self._cancel_close()
         self._waiters.setdefault(request_id, []).append(waiter)
         try:
             self._subscribe(request_id)
@@ -124,121 +135,124 @@ class ResultFeed:
             if not remaining:
                 del self._waiters[request_id]
             if not self._waiters:
+                # Keep the socket for the next call: opening one costs a handshake.
                 loop = asyncio.get_running_loop()
-                self._lingering = loop.call_later(self._timing.socket_linger, self._hang_up)
+                self._close_timer = loop.call_later(self._timing.socket_linger, self._close_socket)
 
     async def aclose(self) -> None:
-        """End the socket; calls that still wait go on polling."""
-        listening = self._listening
-        self._hang_up()
-        if listening is not None:
+        """Close the socket. Calls that still wait continue with polling."""
+        task = self._listen_task
+        self._close_socket()
+        if task is not None:
             with contextlib.suppress(asyncio.CancelledError):
-                await listening
+                await task
 
     async def _watch(
         self, request_id: str, waiter: _Waiter, seen: Callable[[Job], Awaitable[None]] | None
     ) -> Job:
         polls = 0
-        asked_to_wait = 0.0
+        retry_after = 0.0
         while True:
-            # A rate limit is waited for here, where the socket is heard meanwhile.
-            asked_to_wait = max(asked_to_wait, self._client.rate_limit.left())
-            rest = max(self._rest(waiter, polls), asked_to_wait)
-            with anyio.move_on_after(rest):
-                await waiter.news.wait()
-            pushed, waiter.job, waiter.news = waiter.job, None, anyio.Event()
+            # Wait for the end of a rate limit here, where a push can still arrive.
+            retry_after = max(retry_after, self._client.rate_limit.left())
+            pause = max(self._pause(waiter, polls), retry_after)
+            with anyio.move_on_after(pause):
+                await waiter.arrived.wait()
+            pushed, waiter.job, waiter.arrived = waiter.job, None, anyio.Event()
             if pushed is not None:
-                await self._tell(waiter, pushed, seen)
-                if pushed.is_whole:
+                await self._report(waiter, pushed, seen)
+                if pushed.has_outcome:
                     return pushed
-                if not self._is_due(waiter, pushed, asked_to_wait):
+                if not self._should_poll(waiter, pushed, retry_after):
                     continue
             polls += 1
-            waiter.polled = time.monotonic()
-            asked_to_wait = 0.0
+            waiter.polled_at = time.monotonic()
+            retry_after = 0.0
             try:
                 job = await self._client.job(request_id)
-            except WeatherError as weather:
-                log.info("still waiting for call %s: %s", request_id, weather.why)
-                asked_to_wait = min(weather.retry_after or 0.0, _LONGEST_REST)
+            except WeatherError as failure:
+                log.info("still waiting for call %s: %s", request_id, failure.why)
+                retry_after = min(failure.retry_after or 0.0, _LONGEST_PAUSE)
                 continue
-            waiter.heard = time.monotonic()
-            await self._tell(waiter, job, seen)
+            waiter.updated_at = time.monotonic()
+            await self._report(waiter, job, seen)
             if job.is_final:
                 return job
 
-    async def _tell(
+    async def _report(
         self, waiter: _Waiter, job: Job, seen: Callable[[Job], Awaitable[None]] | None
     ) -> None:
-        """Tell what is new, and the same again only after a second."""
-        now, (status, at) = time.monotonic(), waiter.told
-        if seen is not None and (job.status != status or now > at + _SHORTEST_REST):
-            waiter.told = job.status, now
+        """Report a new status at once, and an unchanged one at most once a second."""
+        now, (status, at) = time.monotonic(), waiter.reported
+        if seen is not None and (job.status != status or now > at + _SHORTEST_PAUSE):
+            waiter.reported = job.status, now
             await seen(job)
 
-    def _is_due(self, waiter: _Waiter, pushed: Job, asked_to_wait: float) -> bool:
-        """Whether to poll now, since the socket says no outcome."""
+    def _should_poll(self, waiter: _Waiter, pushed: Job, retry_after: float) -> bool:
+        """Return True if it is time to poll after a push that has no outcome."""
         now = time.monotonic()
-        if pushed.is_final and not asked_to_wait and now > waiter.hurried + _SHORTEST_REST:
-            waiter.hurried = now
+        # A push may state that the call has ended and leave out the result: fetch it.
+        if pushed.is_final and not retry_after and now > waiter.early_poll_at + _SHORTEST_PAUSE:
+            waiter.early_poll_at = now
             return True
-        return now >= waiter.polled + self._timing.socket_trusted
+        return now >= waiter.polled_at + self._timing.socket_trusted
 
-    def _rest(self, waiter: _Waiter, polls: int) -> float:
-        """Seconds until the next poll, should the socket say nothing before."""
-        backoff = min(self._timing.first_poll * 1.5 ** min(polls, 20), self._timing.slowest_poll)
-        rest = backoff * random.uniform(0.7, 1.3)  # noqa: S311 - jitter, not a secret
+    def _pause(self, waiter: _Waiter, polls: int) -> float:
+        """Return the time until the next poll if nothing is pushed, in seconds."""
+        pause = backoff(polls, self._timing.first_poll, self._timing.slowest_poll)
         if self._socket is None:
-            return rest
-        patience = (
+            return pause
+        silence = (
             self._timing.socket_silence
-            if waiter.settled or polls
+            if waiter.was_pushed or polls
             else self._timing.socket_first_news
         )
         now = time.monotonic()
-        due = max(waiter.polled + self._timing.socket_trusted - now, 0.0)
-        return min(max(waiter.heard + patience - now, rest), due)
+        # However often the socket sends updates, poll once in `socket_trusted` seconds.
+        latest = max(waiter.polled_at + self._timing.socket_trusted - now, 0.0)
+        return min(max(waiter.updated_at + silence - now, pause), latest)
 
     def _subscribe(self, request_id: str) -> None:
-        if self._listening is None or self._listening.done():
-            self._listening = asyncio.create_task(self._listen(), name="oneshot-voice-results")
+        if self._listen_task is None or self._listen_task.done():
+            self._listen_task = asyncio.create_task(self._listen(), name="oneshot-voice-results")
         elif self._socket is not None:
-            self._joining.append(request_id)
-            if len(self._joining) == 1:  # one message for all that join in this turn of the loop
-                self._sending = asyncio.create_task(self._send_joining(self._socket))
+            self._to_subscribe.append(request_id)
+            # Calls that start in the same iteration of the event loop share one message.
+            if len(self._to_subscribe) == 1:
+                self._subscribe_task = asyncio.create_task(self._subscribe_new(self._socket))
 
-    async def _send_joining(self, socket: ClientConnection) -> None:
-        joining, self._joining = self._joining, []
-        await self._send_subscription(socket, joining)
+    async def _subscribe_new(self, socket: ClientConnection) -> None:
+        request_ids, self._to_subscribe = self._to_subscribe, []
+        await self._send_subscription(socket, request_ids)
 
-    def _stop_lingering(self) -> None:
-        if self._lingering is not None:
-            self._lingering.cancel()
-            self._lingering = None
+    def _cancel_close(self) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
 
-    def _hang_up(self) -> None:
-        """Let go of the socket; whoever waits next opens another."""
-        self._stop_lingering()
-        if self._listening is not None:
-            self._listening.cancel()
-        self._listening = self._socket = None
+    def _close_socket(self) -> None:
+        """Close the socket. The next call that waits opens another one."""
+        self._cancel_close()
+        if self._listen_task is not None:
+            self._listen_task.cancel()
+        self._listen_task = self._socket = None
 
     async def _send_subscription(
         self, socket: ClientConnection, request_ids: Iterable[str]
     ) -> None:
         from websockets.exceptions import ConnectionClosed  # noqa: PLC0415
 
-        wanted = list(request_ids)
-        self._subscribed += len(wanted)
-        # If it is closed, the listener subscribes to all when it is back.
+        subscribed = list(request_ids)
+        self._subscribed += len(subscribed)
+        # If the socket is closed, `_listen` subscribes to all calls after it reconnects.
         with contextlib.suppress(ConnectionClosed):
-            await socket.send(json.dumps({"subscribe": wanted}))
+            await socket.send(json.dumps({"subscribe": subscribed}))
 
     async def _listen(self) -> None:
-        """Keep a socket open for as long as anyone waits."""
+        """Keep a socket open while a call waits, and reconnect with backoff."""
         from websockets.asyncio.client import connect  # noqa: PLC0415 - slow to import
 
-        rest = _SHORTEST_REST
+        failures = 0
         while self._waiters:
             try:
                 url, headers = await self._address()
@@ -246,36 +260,38 @@ class ResultFeed:
                     _without_redirects(connect)(
                         url,
                         additional_headers=headers,
-                        logger=_HeaderlessLog(log, {}),
+                        logger=_LogWithoutHeaders(log, {}),
                         open_timeout=self._timing.socket_open,
                         max_size=LARGEST_ANSWER,
                         max_queue=4,
-                        compression=None,  # a message is as large as it was sent
+                        compression=None,  # a small message can't expand to a huge one
                         proxy=None if self._client.environment.is_loopback else True,
                         close_timeout=1,
                     ) as socket,
-                    _read_by_the_other_side(socket),
+                    _abort_if_not_read(socket),
                 ):
                     self._socket, self._subscribed = socket, 0
                     await self._send_subscription(socket, tuple(self._waiters))
-                    said, opened = 0, time.monotonic()
+                    received, opened_at = 0, time.monotonic()
                     async for message in socket:
-                        rest = _SHORTEST_REST
-                        said += max(len(message), _LEAST)
-                        open_for = time.monotonic() - opened
-                        if said > _AT_ONCE + _PER_SECOND * open_for + _PER_CALL * self._subscribed:
-                            rest = _LONGEST_REST
-                            log.info("result socket: too much of it; polling meanwhile")
+                        failures = 0
+                        received += max(len(message), _SMALLEST_MESSAGE)
+                        open_for = time.monotonic() - opened_at
+                        limit = _AT_ONCE + _PER_SECOND * open_for + _PER_CALL * self._subscribed
+                        if received > limit:
+                            failures = _FLOOD
+                            log.info("result socket: too many bytes; polling instead")
                             break
                         await self._dispatch(message)
-                        await asyncio.sleep(0)  # the other calls' turn
-            except Exception as trouble:  # noqa: BLE001 - whatever it is, there are the polls
-                log.info("result socket: %s; polling meanwhile", type(trouble).__name__)
+                        await asyncio.sleep(0)  # let the other tasks run
+            except Exception as error:  # noqa: BLE001 - any error only means that calls poll
+                log.info("result socket: %s; polling instead", type(error).__name__)
             finally:
-                if self._listening is asyncio.current_task():
+                # After `_close_socket`, `_socket` may already be that of a newer task.
+                if self._listen_task is asyncio.current_task():
                     self._socket = None
-            await asyncio.sleep(rest * random.uniform(0.7, 1.3))  # noqa: S311 - jitter
-            rest = min(rest * 2, _LONGEST_REST)
+            await asyncio.sleep(backoff(failures, _SHORTEST_PAUSE, _LONGEST_PAUSE))
+            failures += 1
 
     async def _address(self) -> tuple[str, dict[str, str]]:
         base = self._client.environment.base_url
@@ -286,41 +302,43 @@ class ResultFeed:
         return url, bearer.bearer() if isinstance(bearer, AccessToken) else {}
 
     async def _dispatch(self, message: str | bytes) -> None:
-        """Hand one message to whoever waits for it. What can't be read is not news."""
+        """Pass a message to the calls that wait for it, and ignore one that is not readable."""
         try:
-            said = fields(await beside_others(read_json, message, len(message)))
+            body = fields(await parse_in_background(read_json, message, len(message)))
         except ValueError:
             return
-        job, request_id = read_job(said), said.get("request_id")
+        job, request_id = read_job(body), body.get("request_id")
         if job is None:
             return
         for waiter in self._waiters.get(request_id, ()) if isinstance(request_id, str) else ():
-            waiter.settled = True
-            waiter.hear(job)
+            waiter.push(job)
 
 
 @contextlib.asynccontextmanager
-async def _read_by_the_other_side(socket: ClientConnection) -> AsyncIterator[None]:
-    """Break off when the other side does not read the answers that it asks for."""
+async def _abort_if_not_read(socket: ClientConnection) -> AsyncIterator[None]:
+    """Abort the connection if the server does not read what it makes the client send."""
 
     async def watch() -> None:
         while True:
-            await asyncio.sleep(_SHORTEST_REST)
-            if socket.transport.get_write_buffer_size() > _MOST_UNSENT:
+            await asyncio.sleep(_SHORTEST_PAUSE)
+            if socket.transport.get_write_buffer_size() > _LARGEST_BACKLOG:
                 socket.transport.abort()
 
-    watching = asyncio.create_task(watch())
+    task = asyncio.create_task(watch())
     try:
         yield
     finally:
-        watching.cancel()
+        task.cancel()
 
 
 def _without_redirects(connect: type[connect_type]) -> type[connect_type]:
-    """A redirect would take the wallet's address, or the token, to another host."""
+    """Return a `connect` that follows no redirect.
 
-    class Straight(connect):  # type: ignore[valid-type, misc]
+    A redirect would send the wallet's address, or the token, to another host.
+    """
+
+    class WithoutRedirects(connect):  # type: ignore[valid-type, misc]
         def process_redirect(self, exc: Exception) -> Exception | str:
             return exc
 
-    return Straight
+    return WithoutRedirects

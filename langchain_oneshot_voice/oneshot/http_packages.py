@@ -1,9 +1,9 @@
-"""The HTTP packages that requests can go over, behind one interface.
+"""The supported HTTP packages, behind one interface.
 
-The only module that knows aiohttp, httpx2 and httpx, the second's predecessor with the same
-interface. What each needs lies here: how its connections are made and shared, and which of its
-errors say that nothing was sent. Bounds, times and meaning are in `transport.py`.
-`docs/decisions/transport.md` has the figures, and why the first that is installed is used.
+Only this module knows aiohttp, httpx2 and httpx, which is the predecessor of httpx2 with the same
+interface. It creates and shares their connections, and lists the errors after which nothing was
+sent. `transport.py` has the limits and the timeouts. `docs/decisions/transport.md` has measurements
+and explains the choice of the first installed package.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 MOST_REQUESTS = 320
-"""Requests that may be on their way to one service at a time; each has a connection."""
+"""Limit for simultaneous requests to one service. Each uses a connection."""
 
 _POOLS = 32
 _ENOUGH = 8
-"""Requests in each of httpx's pools that is open before another one is opened."""
+"""Requests in every open pool of httpx before another pool is opened."""
 
 _LONGEST_LINE = 16 * 1024
-"""Bytes of a line of an answer's head, for aiohttp: more than `transport.py` lets pass."""
+"""Limit for a header line in aiohttp, in bytes. The limit of `transport.py` is lower."""
 
 _NOT_COMPRESSED = {"accept-encoding": "identity"}
-"""What is received may be anything: `transport.py` decompresses, within bounds."""
+"""Asks for an answer without compression. If it is compressed anyway, `transport.py` limits it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer that has begun: its status, its headers, and its body as it arrives."""
+    """The start of an answer: status, headers, and a body that is still arriving."""
 
     status: int
     headers: Mapping[str, str]
@@ -43,11 +43,11 @@ class Answer:
 
 
 class Connections(Protocol):
-    """A package's connections to one service.
+    """The connections of one package to one service.
 
     Attributes:
-        unsent: errors that say that no part of the request was sent. After any other it may have
-            arrived.
+        unsent: errors after which no part of the request was sent. After any other error the
+            request may have arrived.
     """
 
     unsent: tuple[type[Exception], ...]
@@ -61,7 +61,15 @@ class Connections(Protocol):
         headers: Mapping[str, str],
         connect: float,
     ) -> AbstractAsyncContextManager[Answer]:
-        """Send a request once; its answer has begun. `connect`: seconds to connect."""
+        """Send a request once, and yield the answer after its headers have arrived.
+
+        Args:
+            method: the HTTP method.
+            url: the complete URL.
+            content: the bytes of the body.
+            headers: the headers.
+            connect: the timeout for the connection, in seconds.
+        """
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -74,9 +82,9 @@ class _Pool:
 
 
 class Httpx:
-    """Over httpx2 or httpx, spread over small pools, the least busy one first.
+    """Connections of httpx2 or httpx, in several small pools; a request uses the least busy one.
 
-    What waits in a pool of theirs costs the square of its number.
+    The cost of a pool grows with the square of the requests in it.
     """
 
     def __init__(self, package: ModuleType, base_url: str, *, direct: bool) -> None:
@@ -89,7 +97,7 @@ class Httpx:
         )
         self._package = package
         self._direct = direct
-        # Reading the authorities takes 20 ms: once, and only for a service with TLS.
+        # Loading the certificate authorities takes 20 ms: do it once, and only for TLS.
         self._verify = package.create_ssl_context() if _is_secure(base_url) else False
         self._pools = [_Pool(self._client())]
 
@@ -145,7 +153,7 @@ class Httpx:
 
 
 class Aiohttp:
-    """Over aiohttp: one pool, whose book-keeping stays cheap."""
+    """Connections of aiohttp, in one pool: its cost grows slowly with the requests."""
 
     def __init__(self, package: ModuleType, base_url: str) -> None:
         self._url = importlib.import_module("yarl").URL
@@ -154,7 +162,7 @@ class Aiohttp:
             package.ConnectionTimeoutError,
         )
         self._package = package
-        # The same authorities as with the others: aiohttp's own choice is the system's.
+        # Trust the same authorities as the other packages. aiohttp would trust the system's.
         trusted = _httpx().create_ssl_context() if _is_secure(base_url) else False
         self._session = package.ClientSession(
             connector=package.TCPConnector(limit=MOST_REQUESTS, ssl=trusted),
@@ -193,17 +201,17 @@ class Aiohttp:
 
 
 PACKAGES = ("aiohttp", "httpx2", "httpx")
-"""What can be used. The first that is installed is, if nothing is chosen."""
+"""The supported packages. By default the first one that is installed is used."""
 
 
 def connections(package: str, base_url: str, *, direct: bool) -> Connections:
-    """Connections to a service, over a package of `PACKAGES`.
+    """Return connections to a service.
 
     Args:
-        package: its name.
-        base_url: where the service is.
-        direct: whether no proxy of the environment is used. With one, aiohttp's place is taken by
-            httpx2 or httpx, which know all the ways of naming one.
+        package: one of `PACKAGES`. With a proxy, httpx2 or httpx replaces aiohttp, because they
+            support all the environment variables for proxies.
+        base_url: the address of the service.
+        direct: True to ignore the proxy of the environment variables.
     """
     if package == "aiohttp" and (direct or not _is_proxied(base_url)):
         return Aiohttp(importlib.import_module(package), base_url)
@@ -212,7 +220,7 @@ def connections(package: str, base_url: str, *, direct: bool) -> Connections:
 
 
 def is_installed(package: str) -> bool:
-    """Whether it can be used."""
+    """Return True if the package is installed."""
     try:
         return importlib.util.find_spec(package) is not None
     except ImportError:
@@ -228,7 +236,7 @@ def _is_secure(base_url: str) -> bool:
 
 
 def _is_proxied(base_url: str) -> bool:
-    """Whether the environment names a proxy that might be meant for this service."""
+    """Return True if the environment variables may name a proxy for this service."""
     proxies = urllib.request.getproxies()
     host = urlsplit(base_url).hostname or ""
     return any(proxies.get(kind) for kind in ("all", urlsplit(base_url).scheme)) and not (

@@ -1,7 +1,7 @@
-"""x402 payments: read the terms of a quote, check them, and build what is signed and sent.
+"""x402 payments: parse the terms of a quote, check them, and build the payment.
 
-Pure functions, no I/O and no keys. The rule of this module: nothing becomes a `PaymentTerms` that
-may be signed except by `agree`, and a term that is missing fails the check that it belongs to.
+Pure functions without I/O and without keys. Only `agree` creates `PaymentTerms`, and only those are
+signed. A missing term fails its check.
 
 Source: the x402 protocol, version 2, scheme `exact`, over EIP-3009 `TransferWithAuthorization`.
 """
@@ -28,13 +28,16 @@ USDC_UNIT = Decimal(1_000_000)
 """Atomic units in one USDC."""
 
 LONGEST_AUTHORIZATION = 600
-"""Seconds. However long the service allows, an authorization is never valid for longer."""
+"""Limit for the validity of an authorization, in seconds, even if the service allows more.
+
+A lost payment stays open until its authorization expires.
+"""
 
 _CLOCK_SKEW = 300
-"""Seconds by which an authorization is valid before now, for a service whose clock is behind."""
+"""An authorization starts this many seconds ago, in case the service's clock is slow."""
 
 _UNSIGNED = "0x"
-"""In the place of a signature, when prepaid credits pay."""
+"""Placeholder for the signature when prepaid credits pay."""
 
 ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _ATOMIC = re.compile(r"0|[1-9]\d{0,29}", re.ASCII)
@@ -54,13 +57,13 @@ _TRANSFER = Struct(
 
 @dataclass(frozen=True, slots=True)
 class PaymentRequired:
-    """A 402 answer's payment part, read and not yet checked.
+    """The payment part of a 402 answer, parsed and not yet checked.
 
     Attributes:
-        accepts: the entries of the header, as received; one of them is to be chosen.
-        resource: what is paid for, echoed in the payment.
-        extensions: likewise echoed.
-        requested: the body's own `payment_request`, which names payee, token and chain again.
+        accepts: the entries of the header, as received; the client pays one of them.
+        resource: the resource to pay for; the payment repeats it.
+        extensions: protocol extensions; the payment repeats them.
+        requested: the `payment_request` of the body, which names payee, token and chain again.
     """
 
     accepts: tuple[dict[str, Any], ...]
@@ -71,14 +74,14 @@ class PaymentRequired:
 
 @dataclass(frozen=True, slots=True)
 class PaymentTerms:
-    """Terms that were agreed to: every check has passed."""
+    """Terms that passed every check."""
 
     amount: int
     """Atomic units of USDC; 0 when prepaid credits cover the call."""
     pay_to: str
     chain: Chain
     valid_for: int
-    """Seconds that the authorization may live."""
+    """Seconds that the authorization is valid."""
     required: PaymentRequired
     accepted: dict[str, Any]
 
@@ -90,7 +93,7 @@ class PaymentTerms:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """One transfer, ready to be signed. Its nonce charges at most once, ever."""
+    """A transfer to sign. The chain accepts its nonce once."""
 
     payer: str
     pay_to: str
@@ -100,7 +103,7 @@ class Authorization:
     nonce: str
 
     def message(self) -> dict[str, Any]:
-        """The EIP-712 message."""
+        """Return the EIP-712 message."""
         return {
             "from": self.payer,
             "to": self.pay_to,
@@ -111,7 +114,7 @@ class Authorization:
         }
 
     def wire(self) -> dict[str, str]:
-        """The same, with numbers as decimal strings, as the protocol sends it."""
+        """Return the JSON of the protocol, with numbers as decimal strings."""
         return {
             "from": self.payer,
             "to": self.pay_to,
@@ -123,15 +126,14 @@ class Authorization:
 
 
 def read_required(header: str | None, body: Mapping[str, Any]) -> PaymentRequired:
-    """Read the payment part of a 402 answer.
+    """Parse the payment part of a 402 answer.
 
     Args:
-        header: the value of `PAYMENT-REQUIRED`: base64 of JSON.
+        header: the value of `PAYMENT-REQUIRED`: JSON in base64.
         body: the answer's JSON body.
 
     Raises:
-        PaymentTermsError: when the header is missing or is not what it should be. There is no
-            default to fall back to.
+        PaymentTermsError: the header is missing or invalid. There is no default for it.
     """
     if not header:
         raise _refused("no_header")
@@ -162,19 +164,19 @@ def agree(
     """Check the terms, and choose the first entry that passes.
 
     Args:
-        required: what the service asks for.
-        quote: what it said the call costs.
-        chain: the chain and token that may be paid with.
-        max_cost: the most that a call may cost in US dollars; `None` for no limit.
+        required: the terms of the service.
+        quote: the price of the call.
+        chain: the only chain and token that may pay.
+        max_cost: the limit for the price, in US dollars; `None` for no limit.
 
     Raises:
-        PaymentTermsError: when no entry passes; the message lists what is wrong with each.
+        PaymentTermsError: no entry passes. The message lists the faults of all entries.
     """
     check_price(quote, max_cost)
     faults: list[str] = []
     for accepted in required.accepts:
-        wrong = _faults(accepted, required.requested, quote, chain)
-        if not wrong:
+        found = _faults(accepted, required.requested, quote, chain)
+        if not found:
             seconds = cast("int", accepted["maxTimeoutSeconds"])
             return PaymentTerms(
                 amount=int(accepted["amount"]),
@@ -184,22 +186,28 @@ def agree(
                 required=required,
                 accepted=accepted,
             )
-        faults += [fault for fault in wrong if fault not in faults]
+        faults += [fault for fault in found if fault not in faults]
     raise wording.payment_terms_refused(faults)
 
 
 def check_price(quote: VoiceCallQuote, max_cost: Decimal | None) -> None:
-    """Require a price that is within the cap, whoever pays it: a wallet or prepaid credits.
+    """Check that the price is within the limit, for USDC and for prepaid credits alike.
 
     Raises:
-        PaymentTermsError: when it is not.
+        PaymentTermsError: the price exceeds the limit.
     """
     if max_cost is not None and quote.total > max_cost:
         raise wording.price_over_limit(quote.total, max_cost)
 
 
 def authorize(terms: PaymentTerms, payer: str, now: float) -> Authorization:
-    """A transfer on these terms, valid from a little before `now` for as long as agreed."""
+    """Return a transfer on these terms with a new nonce.
+
+    Args:
+        terms: the agreed terms.
+        payer: the address of the wallet.
+        now: epoch seconds; the transfer is valid from a little earlier.
+    """
     return Authorization(
         payer=payer,
         pay_to=terms.pay_to,
@@ -211,13 +219,13 @@ def authorize(terms: PaymentTerms, payer: str, now: float) -> Authorization:
 
 
 def digest_of(chain: Chain, authorization: Authorization) -> bytes:
-    """What is signed: 32 bytes that stand for this transfer of the chain's token."""
+    """Return the 32 bytes to sign for this transfer of the chain's token."""
     domain = Domain(chain.token_name, chain.token_version, chain.chain_id, chain.usdc)
     return digest(domain, _TRANSFER, authorization.message())
 
 
 def payment_header(terms: PaymentTerms, authorization: Authorization, signature: str) -> str:
-    """The value of `payment-signature`: the terms as received, and what was signed."""
+    """Return the value of `payment-signature`: the received terms and the signed transfer."""
     payload: dict[str, Any] = {
         "x402Version": 2,
         "accepted": terms.accepted,
@@ -231,13 +239,13 @@ def payment_header(terms: PaymentTerms, authorization: Authorization, signature:
 
 
 def credits_header(terms: PaymentTerms, payer: str) -> str:
-    """The value of `payment-signature` when prepaid credits cover the call: nothing is signed."""
-    nothing = Authorization(payer, terms.pay_to, 0, 0, 0, "0x" + "00" * 32)
-    return payment_header(terms, nothing, _UNSIGNED)
+    """Return the value of `payment-signature` for a call that credits pay, without a signature."""
+    empty = Authorization(payer, terms.pay_to, 0, 0, 0, "0x" + "00" * 32)
+    return payment_header(terms, empty, _UNSIGNED)
 
 
 def is_signed(header: str) -> bool:
-    """Whether a payment header carries a signature, which also says whose wallet it is."""
+    """Return True if a payment header has a signature, which also identifies the wallet."""
     payload = json.loads(base64.b64decode(header))["payload"]
     return bool(payload["signature"] != _UNSIGNED)
 
@@ -245,7 +253,7 @@ def is_signed(header: str) -> bool:
 def _faults(
     accepted: dict[str, Any], requested: Mapping[str, Any], quote: VoiceCallQuote, chain: Chain
 ) -> list[str]:
-    """Everything that is wrong with one entry. A missing term is a wrong one."""
+    """Return all faults of one entry. A missing term counts as a fault."""
     extra = fields(accepted.get("extra"))
     pay_to, amount = accepted.get("payTo"), accepted.get("amount")
     seconds = accepted.get("maxTimeoutSeconds")
@@ -258,6 +266,7 @@ def _faults(
         "payee": isinstance(pay_to, str)
         and ADDRESS.fullmatch(pay_to) is not None
         and int(pay_to, 16) != 0,
+        # The body repeats payee, token and chain. The payee has to be there and agree.
         "payees_differ": _same_address(pay_to, requested.get("recipient")),
         "tokens_differ": "token_address" not in requested
         or _same_address(requested["token_address"], chain.usdc),

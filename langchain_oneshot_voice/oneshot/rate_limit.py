@@ -1,9 +1,9 @@
-"""RateLimit: what one wallet's requests know together of the service's rate limit.
+"""RateLimit: the pause that all requests of one wallet make after a 429.
 
-A 429 with `Retry-After` is said to one request and meant for all of its wallet: each next one waits
-until that time is over. They come back one after the other, over as long again; whoever still
-waits then hears of the next 429. A payment that is signed never waits: it would come nearer to its
-end. `Retry-After` may be anything, so no request waits for longer than a minute.
+The service sends `Retry-After` to one request, but means the whole wallet: every later request
+waits until the pause is over. Then the requests resume at random moments, spread over the same
+time again, and those that still wait notice the next 429. A signed payment never waits, because it
+would expire. `Retry-After` can be any number, so no request waits longer than a minute.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import time
 import anyio
 
 LONGEST_PAUSE = 30.0
-"""Seconds that a service is left alone at its word."""
+"""Limit for a pause that the service asks for, in seconds."""
 
 
 class RateLimit:
-    """The pause that a wallet's requests make together. Lives on one event loop.
+    """The common pause of a wallet's requests. Belongs to one event loop.
 
     Args:
-        longest: seconds that a pause may be at the most.
+        longest: limit for a pause, in seconds.
     """
 
     def __init__(self, longest: float = LONGEST_PAUSE) -> None:
@@ -29,21 +29,22 @@ class RateLimit:
         self._until = float("-inf")
         self._pause = 0.0
 
-    def heed(self, retry_after: float) -> None:
-        """Make a pause of so many seconds, or of the most that a pause may be."""
+    def pause_for(self, retry_after: float) -> None:
+        """Pause all requests for this many seconds, or for the limit if that is shorter."""
         pause = min(retry_after, self._longest)
         if time.monotonic() + pause > self._until:
             self._until, self._pause = time.monotonic() + pause, pause
 
     def left(self) -> float:
-        """Seconds for which one more request is to wait; 0 if there is no pause."""
+        """Return how long one request has to wait from now, in seconds; 0 without a pause."""
         left = self._until - time.monotonic()
         if left <= 0:
             return 0.0
         return left + self._pause * random.random()  # noqa: S311 - jitter, not a secret
 
-    async def rest(self) -> None:
-        """Wait until the pause is over, and for the turn of this request."""
-        give_up = time.monotonic() + 2 * self._longest
-        while (rest := min(self.left(), give_up - time.monotonic())) > 0:  # noqa: ASYNC110 - a time
+    async def wait(self) -> None:
+        """Wait until this request may be sent."""
+        deadline = time.monotonic() + 2 * self._longest
+        # Look again after each sleep: another request may have received a 429 meanwhile.
+        while (rest := min(self.left(), deadline - time.monotonic())) > 0:  # noqa: ASYNC110 - a time
             await anyio.sleep(rest)

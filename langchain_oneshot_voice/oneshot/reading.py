@@ -1,8 +1,8 @@
-"""Reading what came over the wire: JSON, text, names, money and time.
+"""Parses values that came over the wire: JSON, text, names, money and time.
 
-Each function here takes whatever the service may send, in time that grows no faster than the input,
-and raises nothing but what it says. What can't be read is `None`: the caller decides what a missing
-value means. Money is strict: what is no plain amount is no amount.
+Each function accepts any value that the service may send. It runs in linear time and raises only
+the errors that it documents. A value that is not readable becomes `None`, and the caller decides
+what a missing value means. Money is strict: only a plain amount is accepted.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 LARGEST_ANSWER = 4 * 2**20
-"""Bytes of one answer, after decompression."""
+"""Limit for an answer after decompression, in bytes."""
 
 _LARGE = 64 * 1024
-"""Bytes that are read while the other calls wait."""
+"""Largest answer that is parsed on the event loop, in bytes."""
 
 LONGEST_NAME = 200
-"""Characters of an id, a code or another name that the service gives to something."""
+"""Limit for an id, a code or another name, in characters."""
 
 LONGEST_LINE = 2_000
-"""Characters of one message of the service's."""
+"""Limit for a message of the service, in characters."""
 
 _DEEPEST = 64
-"""Levels of nesting in an answer."""
+"""Limit for the nesting of an answer, in levels."""
 
 _MOST_CONTAINERS = 100_000
-"""Lists and objects in one answer."""
+"""Limit for the lists and objects in an answer."""
 
 _LONGEST_NUMBER = 100
-"""Digits of a number in JSON."""
+"""Limit for a number in JSON, in digits."""
 
 _MOST_LINES = 50
-"""Messages of one list."""
+"""Limit for a list of messages."""
 
 _MOST_ENTRIES = 20
-"""Entries of a list or an object that an error repeats."""
+"""Limit for the entries of a list or an object that an error repeats."""
 
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
-"""A string, or one that never ends: either way it is passed over once."""
+"""A string, closed or not. Matching one without an end keeps the search linear."""
 
 _BRACKET = re.compile(r"[\[\]{}]")
 
 _UNSTORABLE = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
-"""An escape for half a character, or for the NUL that databases can't store; or what looks so."""
+"""An escape for a surrogate or for NUL, which databases can't store. May also match `\\\\u0000`."""
 
 _UNSTORED = re.compile("[\x00\ud800-\udfff]")
 
@@ -69,63 +69,71 @@ _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzin
 
 
 def read_json(raw: str | bytes) -> object:
-    """Parse an answer, however hostile.
+    """Parse an answer, even a hostile one.
 
-    The depth is looked at first: Python's own limit is not to be relied on, since a library that
-    raises it (signing libraries do) turns deep nesting into a crash. The words `NaN` and
-    `Infinity`, which are not JSON, and fractions that are too large for a float or too long become
-    `None`. Half characters and NULs in strings become the replacement character.
+    `NaN` and `Infinity`, which are not JSON, become `None`, and so do fractions that are too long
+    or too large for a float. Surrogates and NULs in strings become the replacement character.
 
     Raises:
-        ValueError: it is not JSON in UTF-8, or larger or deeper than any answer, or it has a
-            whole number of more than 100 digits.
+        ValueError: the answer is not JSON in UTF-8, exceeds a limit of size or depth, or contains
+            an integer of more than 100 digits.
     """
     if len(raw) > LARGEST_ANSWER:
         raise ValueError("larger than any answer")
-    written = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw
-    _require_shallow(written)
-    read = json.loads(
-        written, parse_int=_whole, parse_float=_fraction, parse_constant=lambda _: None
+    decoded = raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw
+    # Python's recursion limit is no protection: signing libraries raise it, and then deep nesting
+    # crashes the process.
+    _require_shallow(decoded)
+    parsed = json.loads(
+        decoded, parse_int=_integer, parse_float=_fraction, parse_constant=lambda _: None
     )
-    return _storable(read) if _UNSTORABLE.search(written) or _UNSTORED.search(written) else read
+    # Most answers have no such character: only those that do are copied.
+    needs_copy = _UNSTORABLE.search(decoded) or _UNSTORED.search(decoded)
+    return _storable(parsed) if needs_copy else parsed
 
 
-async def beside_others(read: Callable[[T], R], given: T, size: int) -> R:
-    """Read on the loop what is short, and in a thread, beside the other calls, what is not."""
+async def parse_in_background(parse: Callable[[T], R], given: T, size: int) -> R:
+    """Parse a large value in a thread, so that the event loop stays free for other calls.
+
+    Args:
+        parse: the function that parses.
+        given: its argument.
+        size: bytes of the argument; a small one is parsed at once, on the event loop.
+    """
     if size > _LARGE:
-        return await anyio.to_thread.run_sync(read, given)
-    return read(given)
+        return await anyio.to_thread.run_sync(parse, given)
+    return parse(given)
 
 
 def fields(value: object) -> Mapping[str, Any]:
-    """The object itself; an empty one if it is none."""
+    """Return the value if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def items(value: object) -> list[Any]:
-    """The list itself; an empty one if it is none."""
+    """Return the value if it is a list, else an empty one."""
     return value if isinstance(value, list) else []
 
 
 def text(value: object) -> str | None:
-    """What somebody said or wrote; `None` if there is nothing."""
+    """Return the value if it is a string that is not blank, else `None`."""
     return value if isinstance(value, str) and value.strip() else None
 
 
 def line(value: object, longest: int = LONGEST_LINE) -> str | None:
-    """A message on one line of visible characters, of bounded length; `None` if there is none."""
-    # Twice the length, in case that much of it shows nothing: no more is looked at.
+    """Return a message as one line of visible characters; `None` if it is empty or no string."""
+    # Invisible characters are dropped first, so look at twice the length, but at no more.
     return (plain(value[: 2 * longest])[:longest] or None) if isinstance(value, str) else None
 
 
 def lines(value: object) -> tuple[str, ...]:
-    """The first messages of a list, or a lone message; what is no message is left out."""
+    """Return the first messages of a list, or a single message. Skip everything else."""
     given = [value] if isinstance(value, str) else items(value)[:_MOST_LINES]
-    return tuple(read for read in map(line, given) if read)
+    return tuple(message for message in map(line, given) if message)
 
 
 def excerpt(value: object, depth: int = 3) -> Any:  # noqa: ANN401 - JSON of any shape
-    """As much of a value as fits into an error: its first entries, each text on one line."""
+    """Shorten a value for an error: keep its first entries, and each text on one line."""
     if isinstance(value, dict):
         kept = list(value.items())[:_MOST_ENTRIES] if depth else []
         return {line(key, LONGEST_NAME) or "": excerpt(item, depth - 1) for key, item in kept}
@@ -135,24 +143,24 @@ def excerpt(value: object, depth: int = 3) -> Any:  # noqa: ANN401 - JSON of any
 
 
 def name(value: object) -> str | None:
-    """An id or a code that may go into a header, an address or a log: visible ASCII, no spaces.
+    """Return an id or a code that is safe in a header, a URL or a log, else `None`.
 
-    `None` for anything else, and for dots alone, which an address takes for its parent: an id that
-    had to be changed would be the id of something else.
+    A safe name is visible ASCII without spaces. It is not only dots, which a URL resolves to a
+    parent path. An unsafe name is never repaired: that would be the id of something else.
     """
-    known = isinstance(value, str) and _NAME.fullmatch(value) and value.strip(".")
-    return str(value) if known else None
+    is_safe = isinstance(value, str) and _NAME.fullmatch(value) and value.strip(".")
+    return str(value) if is_safe else None
 
 
 def money(value: object) -> Decimal | None:
-    """An amount that is not negative, below a billion; `None` for anything else.
+    """Return an amount from zero to below a billion, else `None`.
 
-    Taken are a number, and a string of ASCII digits, perhaps with a point in it or `$` before it.
+    Accepts a number, or a string of ASCII digits with an optional point and an optional `$`.
     """
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        if not 0 <= value < _LARGEST_AMOUNT:  # NaN is neither
+        if not 0 <= value < _LARGEST_AMOUNT:  # also rejects NaN
             return None
         amount = Decimal(repr(value))
         return abs(amount) if amount == 0 or amount >= _FINEST_AMOUNT else None
@@ -161,57 +169,57 @@ def money(value: object) -> Decimal | None:
 
 
 def moment(value: object) -> datetime | None:
-    """A time of this century with its zone; else `None`.
+    """Return a time of this century with its zone, else `None`.
 
-    Taken are ISO 8601, epoch seconds, and the dates of HTTP (`Tue, 24 Nov 2026 12:00:00 GMT`).
+    Accepts ISO 8601, epoch seconds and HTTP dates (`Tue, 24 Nov 2026 12:00:00 GMT`).
     """
     try:
-        read = _time(value)
-        known = read is not None and _EARLIEST <= read < _LATEST
+        parsed = _time(value)
+        is_plausible = parsed is not None and _EARLIEST <= parsed < _LATEST
     except (ValueError, TypeError, IndexError, OverflowError, OSError):
         return None
-    return read if known else None
+    return parsed if is_plausible else None
 
 
 def seconds(value: object) -> float | None:
-    """A number of seconds that is finite and not negative, from a number or its digits."""
+    """Return a finite number of seconds that is not negative, else `None`."""
     amount = money(value)
     return None if amount is None else float(amount)
 
 
 def _time(value: object) -> datetime | None:
     if isinstance(value, str):
-        written = value[:LONGEST_NAME]
-        of_http = written.endswith(" GMT")
-        read = parsedate_to_datetime(written) if of_http else datetime.fromisoformat(written)
-        return read if read.tzinfo else read.replace(tzinfo=UTC)
+        spelled = value[:LONGEST_NAME]
+        is_http = spelled.endswith(" GMT")
+        parsed = parsedate_to_datetime(spelled) if is_http else datetime.fromisoformat(spelled)
+        return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return datetime.fromtimestamp(value, UTC)
     return None
 
 
-def _require_shallow(written: str) -> None:
-    opened = written.count("[") + written.count("{")
+def _require_shallow(text: str) -> None:
+    opened = text.count("[") + text.count("{")
     if opened <= _DEEPEST:
         return
     if opened > _MOST_CONTAINERS:
         raise ValueError("more lists and objects than any answer has")
     depth = 0
-    for bracket in _BRACKET.finditer(_STRING.sub("", written)):
+    for bracket in _BRACKET.finditer(_STRING.sub("", text)):
         depth += 1 if bracket[0] in "[{" else -1
         if depth > _DEEPEST:
             raise ValueError("nested too deeply")
 
 
-def _whole(digits: str) -> int:
+def _integer(digits: str) -> int:
     if len(digits.lstrip("-")) > _LONGEST_NUMBER:
         raise ValueError("a longer number than any answer has")
     return int(digits)
 
 
 def _fraction(digits: str) -> float | None:
-    read = float(digits) if len(digits) <= _LONGEST_NUMBER else math.inf
-    return read if math.isfinite(read) else None
+    number = float(digits) if len(digits) <= _LONGEST_NUMBER else math.inf
+    return number if math.isfinite(number) else None
 
 
 def _storable(value: Any) -> Any:  # noqa: ANN401 - JSON of any shape, no deeper than allowed

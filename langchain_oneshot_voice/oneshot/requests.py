@@ -1,7 +1,7 @@
-"""What goes to the service: the body of a call's request, and the headers beside it.
+"""The body and the headers of a call's request.
 
-A call has a name of ours at the service, its goal: it goes along with both legs and is kept with
-the call's receipt, by which a call is found whose answer was lost.
+The client gives each call a goal id. Both legs send it and the service keeps it with the receipt,
+so a call can be found again if the answer to its payment was lost.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from langchain_oneshot_voice.schemas import VoiceCallInput
 
 
 def request_body(request: VoiceCallInput, goal: str) -> dict[str, Any]:
-    """The body as it goes on the wire, on both legs."""
+    """Return the JSON body that both legs send."""
     body: dict[str, Any] = request.model_dump(exclude_none=True)
     return body | {"decisionContext": {"goal": "voice_call", "goalId": goal}}
 
 
 def goal_in(body: Mapping[str, Any]) -> str | None:
-    """The goal that a body names; `None` if it has been forgotten."""
+    """Return the goal id in a body; `None` if the body was erased."""
     goal = fields(body.get("decisionContext")).get("goalId")
     return goal if isinstance(goal, str) else None
 
 
-def headers_beside(
+def request_headers(
     goal: str, *, max_cost: Decimal | None = None, approval_id: str | None
 ) -> dict[str, str]:
-    """The headers beside a request.
+    """Return the headers of a request.
 
     Args:
-        goal: the call's name at the service.
-        max_cost: the most that the service may ask for, in US dollars. To be sent with a payment;
-            a price that is too high is refused with more reasons here than there.
-        approval_id: the approval at the provider that the account's rules asked for.
+        goal: the goal id of the call.
+        max_cost: the highest price that the service may charge, in US dollars. Send it with the
+            payment only: when a quote is too expensive, the client's own error explains more.
+        approval_id: the approval at the provider, if the account's rules require one.
     """
     headers = {"Idempotency-Key": goal}
     if max_cost is not None:

@@ -1,8 +1,7 @@
-"""From the service's job to a `VoiceCallResult`.
+"""Converts a job of the service into a `VoiceCallResult`.
 
-Reading is tolerant: an unknown word becomes `unknown`, with the raw kept; nothing in a job can make
-it fail, and only a clear word of success makes a call a success. What a model reads of a result is
-in `wording/results.py`.
+The conversion never fails: an unknown word becomes `unknown`, and the raw job is kept. Only a clear
+word of success makes a call a success. `wording/results.py` has the text that a model reads.
 """
 
 from __future__ import annotations
@@ -33,9 +32,10 @@ from langchain_oneshot_voice.schemas import (
     VoiceCallQuote,
     VoiceCallResult,
 )
+from langchain_oneshot_voice.visible_text import web_link
 
 LARGEST_RAW = 64 * 1024
-"""Characters of `raw` that a graph's checkpoint holds; the journal holds all of it."""
+"""Limit for `raw` in a graph's checkpoint, in characters of JSON. The journal keeps all of it."""
 
 _ANSWERED_BY: dict[str, AnsweredBy] = {
     "reached_person": "person",
@@ -45,7 +45,7 @@ _ANSWERED_BY: dict[str, AnsweredBy] = {
     "phone_menu_dead_end": "phone_menu",
     "no_answer": "nobody",
 }
-_CAME_TO_NOTHING = {"no_answer", "refused", "phone_menu_dead_end", "wrong_number"}
+_REACHED_NOBODY = {"no_answer", "refused", "phone_menu_dead_end", "wrong_number"}
 
 _SUCCESS = {"pass", "passed", "success", "successful", "succeeded", "true", "yes"}
 _FAILURE = {"fail", "failed", "failure", "unsuccessful", "false", "no"}
@@ -58,15 +58,13 @@ _DOUBT = frozenset(
         " criteria criterion rate score chance probability",
     )
 )
-"""Words beside which a word of success is not a clear one. `t` is what is left of `couldn't`."""
+"""Words that make a word of success unclear. `t` is the rest of `couldn't`."""
 
 _CLOCK = re.compile(r"(?:(\d{1,2}):)?(\d{1,3}):(\d{2})", re.ASCII)
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(?:s|sec|seconds?)", re.IGNORECASE | re.ASCII)
 
-_WEB_ADDRESS = re.compile(r"https?://[!-~]{1,1990}", re.ASCII)
-
 _UNANSWERED = ("busy", "no-answer", "no_answer", "did-not-answer")
-"""Parts of an `ended_reason` that say that nobody picked up."""
+"""Parts of an `ended_reason` that mean that nobody answered."""
 
 
 def read_result(
@@ -78,15 +76,15 @@ def read_result(
     placement: Mapping[str, Any] | None = None,
     on_record: CallStatus | None = None,
 ) -> VoiceCallResult:
-    """The result in a job, whatever state the job is in.
+    """Return the result in a job, in any state of the job.
 
     Args:
         job: the service's answer about a placed call.
-        request_id: the id it was placed under.
-        call_key: the identity of the call on our side.
-        quote: what it was quoted at.
-        placement: what the service answered when it accepted the call.
-        on_record: how far the call is on record, where there is no job that says it.
+        request_id: the service's id of the call.
+        call_key: the client's key of the call.
+        quote: the quote that was accepted.
+        placement: the service's answer when it accepted the call.
+        on_record: the status in the journal, if there is no job that states one.
     """
     result = fields(job.get("result"))
     status = on_record or _status(job.get("status"))
@@ -109,7 +107,7 @@ def read_result(
         contradiction=_contradiction(
             status, outcome, answered_by, structured, _evaluated(evaluation)
         ),
-        recording_url=_address(result.get("recording_url")),
+        recording_url=web_link(result.get("recording_url")),
         duration_seconds=_duration(result.get("duration_seconds")),
         cost=CallCost(
             quoted=quote.total if quote else None,
@@ -128,17 +126,17 @@ def read_result(
 
 
 def shortened(raw: Mapping[str, Any], longest: int = LARGEST_RAW) -> dict[str, Any]:
-    """What the service sent, without its longest parts if all of it is longer than that.
+    """Return the JSON of the service, without its longest parts if it exceeds the limit.
 
     Args:
         raw: JSON as the service sent it.
-        longest: characters of JSON.
+        longest: the limit, in characters of JSON.
     """
     return dict(raw) if _length(raw) <= longest else _parts(raw, longest, depth=3)
 
 
 def _parts(value: Mapping[str, Any], room: int, depth: int) -> dict[str, Any]:
-    """The shortest entries of an object that fit, each nested one cut to fit as well."""
+    """Return the shortest entries of an object that fit, with nested objects shortened too."""
     kept: dict[str, Any] = {}
     for key, item in sorted(value.items(), key=lambda entry: _length(entry[1])):
         part = item
@@ -156,22 +154,22 @@ def _length(value: object) -> int:
 
 
 def was_answered(result: VoiceCallResult) -> bool:
-    """Whether somebody or something picked up, so that calling again would be calling twice."""
+    """Return True if a person or a machine answered, so that a repeat would be a second call."""
     if result.call_status == "failed":
         return result.answered_by not in {"nobody", "unknown"} or bool(result.transcript)
     return result.answered_by != "nobody"
 
 
 def _answered_by(outcome: str | None, ended_reason: str | None) -> AnsweredBy:
-    """Who picked up: by the outcome, else nobody where the line was busy or not answered."""
+    """Return who answered, from the outcome or else from the reason for the end."""
     if outcome in _ANSWERED_BY:
         return _ANSWERED_BY[outcome]
     reason = (ended_reason or "").lower()
     return "nobody" if any(part in reason for part in _UNANSWERED) else "unknown"
 
 
-def _came_to_nothing(outcome: str | None, answered_by: AnsweredBy) -> bool:
-    return outcome in _CAME_TO_NOTHING or answered_by == "nobody"
+def _reached_nobody(outcome: str | None, answered_by: AnsweredBy) -> bool:
+    return outcome in _REACHED_NOBODY or answered_by == "nobody"
 
 
 def _status(word: object) -> CallStatus:
@@ -187,24 +185,25 @@ def _success(
         return "unknown"
     if status == "failed":
         return "failure"
-    said = _evaluated(evaluation)
-    if _came_to_nothing(outcome, answered_by):
-        return "unknown" if said == "success" else "failure"  # the two contradict each other
-    return said
+    stated = _evaluated(evaluation)
+    if _reached_nobody(outcome, answered_by):
+        # A success without anybody reached is a contradiction, so it stays unknown.
+        return "unknown" if stated == "success" else "failure"
+    return stated
 
 
 def _evaluated(evaluation: object) -> CallSuccess:
-    """`True`, `pass`, `Success: the table is booked` and the like; anything unclear is unknown."""
+    """Read `True`, `pass`, `Success: the table is booked` and the like; the rest is unknown."""
     if isinstance(evaluation, bool):
         return "success" if evaluation else "failure"
     if isinstance(evaluation, str) and len(evaluation) > LONGEST_LINE:
-        return "unknown"  # the doubt may be in what is not looked at
-    said = line(evaluation) or ""
-    words = re.findall(r"[a-z]+", said.lower())
+        return "unknown"  # the part that `line` cuts off may express doubt
+    message = line(evaluation) or ""
+    words = re.findall(r"[a-z]+", message.lower())
     first = words[0] if words else ""
     if first in _FAILURE:
         return "failure"
-    doubted = (_DOUBT | _FAILURE) & set(words) or "?" in said
+    doubted = (_DOUBT | _FAILURE) & set(words) or "?" in message
     return "success" if first in _SUCCESS and not doubted else "unknown"
 
 
@@ -213,27 +212,22 @@ def _contradiction(
     outcome: str | None,
     answered_by: AnsweredBy,
     structured: Mapping[str, Any],
-    said: CallSuccess,
+    stated: CallSuccess,
 ) -> str | None:
-    """Where the service's own words on one call do not go together."""
-    if said != "success" or status == "in_progress":
+    """Describe a success that other fields of the same job contradict."""
+    if stated != "success" or status == "in_progress":
         return None
     if status == "failed":
         return wording.conflict("failed_yet_success")
-    if _came_to_nothing(outcome, answered_by):
+    if _reached_nobody(outcome, answered_by):
         return wording.conflict("nobody_yet_success")
     if structured.get("objective_met") is False:
         return wording.conflict("not_met_yet_success")
     return None
 
 
-def _address(value: object) -> str | None:
-    """A web address; `None` for anything that is no such address."""
-    return value if isinstance(value, str) and _WEB_ADDRESS.fullmatch(value) else None
-
-
 def _duration(value: object) -> Decimal | None:
-    """Seconds, from a number, `"94"`, `"94 s"` or `"1:34"`."""
+    """Parse seconds from a number, `"94"`, `"94 s"` or `"1:34"`."""
     spelled = value[:LONGEST_NAME].strip() if isinstance(value, str) else ""
     if clock := _CLOCK.fullmatch(spelled):
         hours, minutes, seconds = (int(part or 0) for part in clock.groups())

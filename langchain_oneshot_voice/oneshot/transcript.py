@@ -1,9 +1,8 @@
-"""From whatever a service calls a transcript to turns: who said what, in order.
+"""Converts the service's transcript into turns: who said what, in order.
 
-Labelled lines, with or without times in front, lists of messages, JSON in a string, plain text:
-nothing said is lost, and nothing makes the reading fail. Who a label names is decided
-conservatively: a line that starts with an unknown word and a colon is the speech of whoever
-spoke before, not a new speaker.
+A transcript can be lines with labels, with or without times, a list of messages, JSON in a string,
+or plain text. The conversion loses no words and never fails. It names a speaker only for a known
+label: a line that starts with an unknown word and a colon belongs to the speaker before it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _CALLEE = re.compile(
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2})?(?:[.,]\d{1,3})?|\d{1,5}(?:\.\d{1,3})? ?s"
 _TIMES = rf"(?:{_CLOCK})(?:\s*(?:-->|->|[-\u2013])\s*(?:{_CLOCK}))?"
 _STAMP = re.compile(rf"\s*(?:\[{_TIMES}\]|\({_TIMES}\)|{_TIMES}(?=\s|$))\s*[-\u2013|]?\s*")
-"""When something was said, in front of it: `[00:12]`, `(0:12 - 0:15)`, `00:01:02.500`, `12.5s`."""
+"""The time before a turn: `[00:12]`, `(0:12 - 0:15)`, `00:01:02.500`, `12.5s`."""
 
 _LABELLED = re.compile(
     r"\s*[*_]{0,2}\[?(?P<label>\+?[A-Za-z0-9][A-Za-z0-9 _#+-]{0,24}?)\]?"  # the name
@@ -40,24 +39,24 @@ _BLANKS = re.compile(r"\s{2,}")
 _NUMBER = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
 
 _LONGEST_LABEL = 200
-"""Characters at the beginning of a line in which a time and a label are looked for."""
+"""Characters at the start of a line that may hold a time and a label."""
 
 _MOST_LINES = 20_000
-"""Lines, or messages, that are told apart; what was said after them is one turn."""
+"""Limit for the lines or messages that become turns. The rest becomes one turn."""
 
 _SPEECH_KEYS = ("text", "content", "message", "transcript", "utterance")
 _LABEL_KEYS = ("speaker", "role", "participant", "name")
 
 _CUE = re.compile(rf"\s*(?:{_CLOCK})\s*-->\s*(?:{_CLOCK})\s*")
-"""A line of a subtitle file that holds nothing but times."""
+"""A line of a subtitle file with only times."""
 
 
 def read_transcript(transcript: object, numbers: Sequence[str] = ()) -> list[TranscriptTurn]:
-    """The turns of a transcript.
+    """Return the turns of a transcript.
 
     Args:
-        transcript: what the service sent as one.
-        numbers: who was called, in E.164: several callees may be labelled by their numbers.
+        transcript: the service's value, of any type.
+        numbers: the called numbers, in E.164: several callees may have their numbers as labels.
     """
     spoken: Iterator[tuple[str, str]] = iter(())
     if isinstance(transcript, list):
@@ -78,14 +77,14 @@ def _lines(transcript: str, numbers: Sequence[str]) -> Iterator[tuple[str, str]]
         if labelled and speaker:
             yield who, " ".join(filter(None, said))
             who, said = speaker, [(labelled["said"] + line[_LONGEST_LABEL:]).strip()]
-        elif not _CUE.fullmatch(line):  # a time that no label follows may be what was said
+        elif not _CUE.fullmatch(line):  # keep a time without a label: it may be speech
             said += filter(None, [line.strip()])
     yield who, " ".join(filter(None, said))
     yield "unknown", "\n".join(lines[_MOST_LINES:])
 
 
 def _from_json(transcript: str, numbers: Sequence[str]) -> Iterator[tuple[str, str]] | None:
-    """The messages in a string that is a JSON list of objects; `None` when it is not."""
+    """Return the messages in a JSON list of objects; `None` for any other string."""
     if not transcript.lstrip().startswith("["):
         return None
     try:
@@ -106,7 +105,7 @@ def _messages(entries: list[object], numbers: Sequence[str]) -> Iterator[tuple[s
 
 
 def _speech(entry: object) -> str:
-    """What a message says."""
+    """Return the words of a message."""
     if isinstance(entry, str):
         return entry
     said = (text(fields(entry).get(key)) for key in _SPEECH_KEYS)
@@ -114,7 +113,7 @@ def _speech(entry: object) -> str:
 
 
 def _speaker(label: str, numbers: Sequence[str]) -> str | None:
-    """`caller`, `callee`, `callee 2`; `None` when the label names neither side."""
+    """Return `caller`, `callee` or `callee 2`; `None` if the label names neither side."""
     name = " ".join(label.split())
     if _NUMBER.fullmatch(name):
         if name not in numbers:

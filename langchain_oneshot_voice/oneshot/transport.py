@@ -1,8 +1,8 @@
-"""Transport: one HTTP request, one answer, bounded in size and time.
+"""Transport: sends one HTTP request and reads its answer, within limits of size and time.
 
-Nothing is followed, kept or repeated here: no redirect, no cookie, no second try. An answer that
-can't be had is a `WeatherError`, which says whether the request may have been sent. Which package
-carries the requests is told by `http_packages.py`.
+It follows no redirects, keeps no cookies and retries nothing. Without an answer it raises
+`WeatherError`, which states whether the request may have been sent. `http_packages.py` knows the
+HTTP packages.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ ENVIRONMENT_VARIABLE = "ONESHOT_VOICE_HTTP"
 _LONGEST_HEADER = 8 * 1024
 
 _GZIP_OR_ZLIB = 47
-"""zlib's `wbits` for either form."""
+"""The `wbits` with which zlib accepts both formats."""
 
 
 class WeatherError(Exception):
-    """No answer that says anything: a dropped connection, a proxy's page, a 5xx, a 429.
+    """The service did not answer the question: a lost connection, a proxy's page, a 5xx, a 429.
 
     Attributes:
-        why: what was seen, in a few words.
-        retry_after: seconds that the service asks to wait, where it does.
-        unsent: the request surely never reached the service.
+        why: the reason, in a few words.
+        retry_after: seconds that the service asks to wait; `None` if it did not say.
+        unsent: True if the request certainly never reached the service.
     """
 
     def __init__(self, why: str, *, retry_after: float | None = None, unsent: bool = False) -> None:
@@ -55,12 +55,12 @@ class WeatherError(Exception):
 
 
 class OverBoundsError(WeatherError):
-    """The answer is larger, or takes longer, than any answer has to. Asking again is no help."""
+    """The answer is too large or too slow. A retry would not help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back: the status, the headers under lower-case names, and the body's bytes."""
+    """A complete answer: status, headers with lower-case names, and the bytes of the body."""
 
     status: int
     headers: Mapping[str, str]
@@ -69,12 +69,12 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds that one request may take.
+    """Timeouts of one request, in seconds.
 
     Attributes:
-        connect: to connect.
-        begin: until the answer begins, its headers included.
-        body: for the rest of the answer, however it drips.
+        connect: for the connection.
+        begin: until the headers of the answer have arrived.
+        body: for the whole body, even if bytes keep arriving.
     """
 
     connect: float
@@ -83,11 +83,11 @@ class Limits:
 
 
 class Transport:
-    """The connections to one service. Lives on one event loop.
+    """The connections to one service. Belongs to one event loop.
 
     Args:
-        environment: where the service is. A proxy that the environment variables name is used,
-            except for a loopback address.
+        environment: the address of the service. Requests use the proxy of the environment
+            variables, unless the address is loopback.
         package: one of `PACKAGES`.
     """
 
@@ -116,20 +116,20 @@ class Transport:
 
         Args:
             method: `GET` or `POST`.
-            path: from the service's base URL on.
-            limits: how long it may take.
-            headers: what goes along beside the transport's own headers.
-            query: the URL's query.
-            body: sent as JSON.
+            path: the path after the service's base URL.
+            limits: the timeouts.
+            headers: headers besides the transport's own.
+            query: the query of the URL.
+            body: the body, which is sent as JSON.
 
         Raises:
-            OverBoundsError: the answer is over a bound.
-            WeatherError: there is no answer.
+            OverBoundsError: the answer is too large or too slow.
+            WeatherError: no answer arrived.
         """
         url = self._base_url + path + (f"?{urlencode(query)}" if query else "")
         content = None if body is None else json.dumps(body).encode()
         kind = {} if body is None else {"content-type": "application/json"}
-        begun, reply = False, None
+        has_begun, reply = False, None
         async with self._slots:
             try:
                 async with (
@@ -142,7 +142,7 @@ class Transport:
                         connect=limits.connect,
                     ) as answer,
                 ):
-                    begun = True
+                    has_begun = True
                     time_left.reschedule(asyncio.get_running_loop().time() + limits.body)
                     reply = await _read(answer)
             except WeatherError:
@@ -150,12 +150,12 @@ class Transport:
             except self._connections.unsent as error:
                 raise WeatherError(f"no connection ({type(error).__name__})", unsent=True) from None
             except TimeoutError:
-                if begun:
+                if has_begun:
                     raise OverBoundsError(f"an answer of over {limits.body:g} seconds") from None
                 raise WeatherError(f"no answer in {limits.begin:g} seconds") from None
             except Exception as error:  # noqa: BLE001 - whatever it is, there is no answer
                 raise WeatherError(f"no answer ({type(error).__name__})") from None
-        if reply is None:  # the time ran out at the very moment in which the answer began
+        if reply is None:  # the timeout was reached at the moment when the answer began
             raise WeatherError(f"no answer in {limits.begin:g} seconds")
         return reply
 
@@ -165,10 +165,10 @@ class Transport:
 
 
 def chosen_package() -> str:
-    """The package that requests go over.
+    """Return the name of the HTTP package to use.
 
     Raises:
-        ConfigurationError: the one that `ONESHOT_VOICE_HTTP` names is not known or not installed.
+        ConfigurationError: `ONESHOT_VOICE_HTTP` names a package that is unknown or not installed.
     """
     chosen = os.environ.get(ENVIRONMENT_VARIABLE, "").strip().lower()
     if chosen and chosen not in PACKAGES:
@@ -180,7 +180,7 @@ def chosen_package() -> str:
 
 
 async def _read(answer: Answer) -> Reply:
-    """Read an answer's body, as much as an answer may have."""
+    """Read the body of an answer, up to the limit."""
     headers = {name.lower(): value for name, value in answer.headers.items()}
     if any(len(value) > _LONGEST_HEADER for value in headers.values()):
         raise OverBoundsError(f"a header of over {_LONGEST_HEADER // 1024} kB")
@@ -193,7 +193,10 @@ async def _read(answer: Answer) -> Reply:
 
 
 async def _decompressed(chunks: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
-    """The body itself, a bounded piece at a time; nothing was asked to be compressed."""
+    """Yield the decompressed body in pieces of limited size.
+
+    Requests ask for no compression, but a hostile server can send it anyway.
+    """
     match encoding.strip().lower():
         case "" | "identity":
             async for chunk in chunks:

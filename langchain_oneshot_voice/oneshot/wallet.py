@@ -1,7 +1,7 @@
-"""Who pays, and how a request proves it: a wallet's private key, or an access token.
+"""Credentials: a wallet's private key or an access token, and the proofs of requests.
 
-Promises: the secret is never in a repr, an error or a log; `eth_keys` (slow to import) is imported
-when something is signed, not before.
+Promises: no repr, error or log shows a secret. `eth_keys`, which is slow to import, is imported at
+the first signature.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from eth_keys.datatypes import PrivateKey
 
 Scope = Literal["read", "write"]
-"""What a proof is good for: `read` for looking things up, `write` for leg one and for credits."""
+"""What a proof allows: `read` for lookups, `write` for quotes and for payments with credits."""
 
 _KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}", re.ASCII)
 _TOKEN = re.compile(r"oneshot_[0-9a-f]{64}", re.ASCII)
@@ -42,12 +42,13 @@ _PROOF = Struct(
 
 @dataclass(frozen=True, slots=True)
 class SignedPayment:
-    """A payment as it goes over the wire, and until when it can be charged.
+    """A payment to send, and the time of its expiry.
 
     Attributes:
-        header: the exact value of `payment-signature`; a bearer of the money, so kept out of repr.
-        valid_before: epoch seconds after which the chain takes it no more; `None` when nothing was
-            signed because prepaid credits pay.
+        header: the exact value of `payment-signature`. Anyone who has it can send the payment, so
+            the repr leaves it out.
+        valid_before: epoch seconds after which the chain rejects it; `None` if prepaid credits pay
+            and nothing was signed.
     """
 
     header: str = field(repr=False)
@@ -55,7 +56,7 @@ class SignedPayment:
 
 
 class _Secret:
-    """A secret that somebody pays with, kept out of sight."""
+    """A secret that pays for calls. Its repr hides it."""
 
     def __init__(self, secret: SecretStr) -> None:
         self.secret = secret
@@ -66,17 +67,17 @@ class _Secret:
 
 
 class WalletKey(_Secret):
-    """A wallet's private key: it signs payments and proofs.
+    """A wallet's private key, which signs payments and proofs.
 
     Args:
         private_key: 64 hexadecimal digits, with or without `0x`.
 
     Attributes:
-        secret: the key, as it was given.
-        fingerprint: tells two secrets apart, and shows nothing of them.
+        secret: the key as given.
+        fingerprint: a hash that identifies the key and does not reveal it.
 
     Raises:
-        ConfigurationError: when it is no private key.
+        ConfigurationError: the value is not a private key.
     """
 
     def __init__(self, private_key: str | SecretStr) -> None:
@@ -92,11 +93,16 @@ class WalletKey(_Secret):
 
     @property
     def is_warm(self) -> bool:
-        """Whether the address is known, so that asking for it imports and computes nothing."""
+        """True if the address is computed already, so that reading it is fast."""
         return "address" in self.__dict__
 
     def proof(self, scope: Scope, now: float) -> dict[str, str]:
-        """A header that proves the wallet for one request. Single use, fresh for five minutes."""
+        """Return a header that proves the wallet for one request.
+
+        Args:
+            scope: what the request does.
+            now: epoch seconds. The proof is valid for five minutes, and once.
+        """
         claim = {"agent": self.address, "scope": scope, "issuedAt": int(now)}
         nonce = secrets.token_bytes(32)
         signature = self._sign(digest(_PROOF_DOMAIN, _PROOF, claim | {"nonce": nonce}))
@@ -104,7 +110,12 @@ class WalletKey(_Secret):
         return {"x-agent-proof": base64.b64encode(json.dumps(proof).encode()).decode()}
 
     def pay(self, terms: payment.PaymentTerms, now: float) -> SignedPayment:
-        """Sign a payment on terms that were agreed to. Credits that cover all need no signature."""
+        """Sign a payment on agreed terms. If credits cover the price, nothing is signed.
+
+        Args:
+            terms: the agreed terms.
+            now: epoch seconds.
+        """
         if terms.amount == 0:
             return SignedPayment(payment.credits_header(terms, self.address), None)
         transfer = payment.authorize(terms, self.address, now)
@@ -114,27 +125,28 @@ class WalletKey(_Secret):
 
     @cached_property
     def _key(self) -> Callable[[], PrivateKey]:
-        """The key, in a function: its own repr would show it."""
+        """The key, wrapped in a function, because its own repr would show it."""
         from eth_keys.datatypes import PrivateKey  # noqa: PLC0415 - slow to import, for signers only
 
         key = PrivateKey(bytes.fromhex(self.secret.get_secret_value().removeprefix("0x")))
         return lambda: key
 
-    def _sign(self, what: bytes) -> str:
-        """Sign 32 bytes; the signature as Ethereum writes it, `0x` and r, s and v."""
-        r_and_s_and_parity = self._key().sign_msg_hash(what).to_bytes()
-        return "0x" + (r_and_s_and_parity[:-1] + bytes([r_and_s_and_parity[-1] + 27])).hex()
+    def _sign(self, digest_bytes: bytes) -> str:
+        """Sign 32 bytes. Return the signature as `0x` and the hex of r, s and v."""
+        signature = self._key().sign_msg_hash(digest_bytes).to_bytes()
+        # `eth_keys` ends with the parity, 0 or 1. Ethereum's v is 27 or 28.
+        return "0x" + (signature[:-1] + bytes([signature[-1] + 27])).hex()
 
 
 class AccessToken(_Secret):
-    """A token that spends an account's prepaid credits, for places where no key may be.
+    """A token that spends an account's prepaid credits, for machines that must not hold a key.
 
     Attributes:
-        secret: the token, as it was given.
-        fingerprint: tells two secrets apart, and shows nothing of them.
+        secret: the token as given.
+        fingerprint: a hash that identifies the token and does not reveal it.
 
     Raises:
-        ConfigurationError: when it is no access token.
+        ConfigurationError: the value is not an access token.
     """
 
     def __init__(self, token: str | SecretStr) -> None:
@@ -144,7 +156,7 @@ class AccessToken(_Secret):
         super().__init__(secret)
 
     def bearer(self) -> dict[str, str]:
-        """The header that identifies the account."""
+        """Return the header that identifies the account."""
         return {"Authorization": f"Bearer {self.secret.get_secret_value()}"}
 
 
@@ -154,10 +166,14 @@ Credential = WalletKey | AccessToken
 def credential(
     private_key: str | SecretStr | None = None, access_token: str | SecretStr | None = None
 ) -> Credential:
-    """The one credential that was given, or else that the environment has.
+    """Return the given credential, or else that of the environment variables.
+
+    Args:
+        private_key: a wallet's private key.
+        access_token: an access token.
 
     Raises:
-        ConfigurationError: when there is none, or two, or it can't be one.
+        ConfigurationError: there is no credential, there are two, or it is invalid.
     """
     if not private_key and not access_token:
         private_key = os.environ.get("ONESHOT_WALLET_PRIVATE_KEY")
@@ -172,7 +188,7 @@ def credential(
 
 
 def _hidden(secret: object) -> SecretStr | None:
-    """The secret, kept out of sight; `None` if it is of a wrong type."""
+    """Return the value as a `SecretStr`; `None` if it has a wrong type."""
     if isinstance(secret, SecretStr):
         return secret
     return SecretStr(secret) if isinstance(secret, str) else None

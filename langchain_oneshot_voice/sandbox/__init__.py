@@ -1,6 +1,6 @@
-"""The provider's side of the wire contract, on this machine.
+"""A local server that implements the provider's API.
 
-No account is needed, no money moves and no real phone rings.
+It needs no account, moves no money and rings no real phone.
 """
 
 from .faults import Fault

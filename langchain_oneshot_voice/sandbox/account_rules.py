@@ -1,4 +1,4 @@
-"""What an account's owner has forbidden or wants to be asked about: budgets, approvals, denials."""
+"""The rules of an account's owner: budgets, approvals and denials."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .quotes import Quote
 from .refusals import Refusal
 
 ApprovalStatus = Literal["pending", "approved", "denied", "expired", "cancelled", "consumed"]
-"""`pending` until someone decides; `consumed` once it has released its one call."""
+"""`pending` until a person decides; `consumed` after it has allowed its one call."""
 
 HoldAt = Literal["quote", "paid"]
-"""At which leg a call is held: when its price is asked for, or when it is paid."""
+"""The leg at which a call is held: the quote or the payment."""
 
 _BUDGET_FIELDS: Final = frozenset({"daily", "per_transaction", "alert_at", "pause_at"})
 _ANSWER_WITHIN: Final = 86_400.0
@@ -27,7 +27,7 @@ _ANSWER_WITHIN: Final = 86_400.0
 
 @dataclass
 class Approval:
-    """A question to the account's owner about one call."""
+    """A request for the owner's approval of one call."""
 
     approval_id: str
     wallet: str
@@ -39,7 +39,7 @@ class Approval:
     status: ApprovalStatus = "pending"
 
     def to_wire(self, now: float) -> dict[str, Any]:
-        """In the shape of the approvals route."""
+        """Return the JSON of the approvals route."""
         return {
             "approval_id": self.approval_id,
             "status": self.status_at(now),
@@ -51,13 +51,13 @@ class Approval:
         }
 
     def status_at(self, now: float) -> ApprovalStatus:
-        """The status, once the time is taken into account."""
-        waiting = self.status in ("pending", "approved")
-        return "expired" if waiting and now >= self.expires_at else self.status
+        """Return the status at a time, which may be past the expiry."""
+        is_open = self.status in ("pending", "approved")
+        return "expired" if is_open and now >= self.expires_at else self.status
 
 
 class AccountRules:
-    """The rules of every account on the sandbox."""
+    """The rules of all accounts on the sandbox."""
 
     def __init__(self) -> None:
         self._budgets: dict[str, dict[str, Decimal]] = {}
@@ -67,22 +67,22 @@ class AccountRules:
         self._open: dict[tuple[str, str], Approval] = {}
 
     def deny(self, rule: str | None) -> None:
-        """Refuse every call, naming this rule; None lifts it."""
+        """Refuse every call and name this rule; None allows calls again."""
         self._denied_by = rule
 
     def hold(self, above: Decimal | None, at: HoldAt) -> None:
-        """Hold every call dearer than `above` until it is approved; None lifts it."""
+        """Hold every call that costs more than `above` until it is approved; None holds none."""
         self._hold = None if above is None else (above, at)
 
     def approvals(self) -> tuple[str, ...]:
-        """The ids of every approval that was asked for, oldest first."""
+        """Return the ids of all requested approvals, oldest first."""
         return tuple(self._approvals)
 
     def approval(self, approval_id: str, wallet: str) -> Approval:
-        """One approval of a wallet.
+        """Return one approval of a wallet.
 
         Raises:
-            Refusal: 404, when there is none.
+            Refusal: 404, the wallet has no such approval.
         """
         approval = self._approvals.get(approval_id)
         if approval is None or approval.wallet != wallet:
@@ -90,17 +90,17 @@ class AccountRules:
         return approval
 
     def decide(self, approval_id: str, decision: Literal["approved", "denied"]) -> None:
-        """Answer an approval.
+        """Approve or deny.
 
         Raises:
-            KeyError: when there is no such approval.
+            KeyError: there is no such approval.
         """
         self._approvals[approval_id].status = decision
 
     def check(
         self, quote: Quote, *, leg: HoldAt, approval_id: str | None, spent: Decimal, now: float
     ) -> None:
-        """Refuse a call that the account's owner does not want, or has to be asked about.
+        """Refuse a call that a rule denies, or that needs an approval first.
 
         Raises:
             Refusal: 403 `action_denied_by_policy`, `budget_exceeded` or `approval_required`.
@@ -117,7 +117,7 @@ class AccountRules:
             self._check_approval(quote, approval_id, now)
 
     def consume(self, quote: Quote, approval_id: str | None) -> None:
-        """Use up the approval that a placed call was released by."""
+        """Use up the approval of a call that was placed."""
         approval = self._approvals.get(approval_id or "")
         if approval is not None and approval.status == "approved":
             approval.status = "consumed"
@@ -127,7 +127,7 @@ class AccountRules:
         """Replace a wallet's caps.
 
         Raises:
-            Refusal: 400, when a field is unknown or not a positive number.
+            Refusal: 400, a field is unknown or not a positive number.
         """
         if not isinstance(body, dict) or not body.keys() <= _BUDGET_FIELDS:
             raise Refusal(
@@ -137,7 +137,7 @@ class AccountRules:
         self._budgets[wallet] = caps
 
     def budgets(self, wallet: str, *, spent: Decimal, now: float) -> dict[str, Any]:
-        """In the shape of the budgets route."""
+        """Return the JSON of the budgets route."""
         caps: Mapping[str, Decimal] = self._budgets.get(wallet, {})
         return {
             **{
@@ -166,10 +166,10 @@ class AccountRules:
                 )
 
     def _check_approval(self, quote: Quote, approval_id: str | None, now: float) -> None:
-        shown = self._approvals.get(approval_id or "")
-        if shown is not None and not _is_for(shown, quote):
-            shown = None
-        status = shown.status_at(now) if shown is not None else None
+        approval = self._approvals.get(approval_id or "")
+        if approval is not None and not _is_for(approval, quote):
+            approval = None
+        status = approval.status_at(now) if approval is not None else None
         if status == "approved":
             return
         if status == "denied":
@@ -191,7 +191,7 @@ class AccountRules:
     def _ask(self, quote: Quote, now: float) -> Approval:
         key = (quote.wallet, quote.request.fingerprint)
         known = self._open.get(key)
-        # Asking again about a call that is still open is the same question, not a second one.
+        # A repeated request for the same call gets the same approval, not a second one.
         if known is not None and known.status_at(now) in ("pending", "approved"):
             return known
         approval = Approval(

@@ -1,6 +1,6 @@
-"""The routes: from HTTP to the service and back.
+"""The routes: convert HTTP requests into calls of the service, and back.
 
-Importing this needs the extra `sandbox`.
+Importing this module needs the extra `sandbox`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .switchboard import Job
 
 
 def build_app(service: Service) -> Starlette:
-    """The service as an ASGI application."""
+    """Return the service as an ASGI application."""
     routes = _Routes(service)
     return Starlette(
         routes=[
@@ -89,57 +89,57 @@ class _Routes:
         wallet = websocket.query_params.get("wallet", "").lower()
         await websocket.accept()
         subscriber = _Subscriber(self._service, wallet)
-        telling = asyncio.create_task(subscriber.tell(websocket))
+        sending = asyncio.create_task(subscriber.send(websocket))
         try:
             while True:
                 subscriber.subscribe(await websocket.receive_text())
         except WebSocketDisconnect:
             pass
         finally:
-            telling.cancel()
-            subscriber.leave()
+            sending.cancel()
+            subscriber.unsubscribe()
 
     def _caller(self, request: Request, scope: Scope) -> Caller:
         return self._service.identify(request.headers, scope=scope)
 
 
 class _Subscriber:
-    """One open socket, and the calls that it listens to."""
+    """One open socket, and its calls."""
 
     def __init__(self, service: Service, wallet: str) -> None:
         self._service = service
         self._wallet = wallet
-        self._heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._updates: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._jobs: list[Job] = []
 
-    def hear(self, job: dict[str, Any]) -> None:
-        self._heard.put_nowait(job)
+    def notify(self, job: dict[str, Any]) -> None:
+        self._updates.put_nowait(job)
 
     def subscribe(self, text: str) -> None:
-        """Take a `{"subscribe": [...]}`; what is not one is passed over."""
+        """Subscribe to the calls of a `{"subscribe": [...]}`. Ignore any other message."""
         try:
             message = json.loads(text)
         except ValueError:
             return
-        wanted = message.get("subscribe") if isinstance(message, dict) else None
+        request_ids = message.get("subscribe") if isinstance(message, dict) else None
         with self._service.lock:
-            for request_id in wanted if isinstance(wanted, list) else ():
-                job = self._service.switchboard.listen(self, str(request_id), self._wallet)
+            for request_id in request_ids if isinstance(request_ids, list) else ():
+                job = self._service.switchboard.subscribe(self, str(request_id), self._wallet)
                 if job is not None:
                     self._jobs.append(job)
 
-    async def tell(self, websocket: WebSocket) -> None:
-        """Pass on what is heard, for as long as the socket lives."""
+    async def send(self, websocket: WebSocket) -> None:
+        """Send the updates until the socket is closed."""
         try:
             while True:
-                await websocket.send_json(await self._heard.get())
+                await websocket.send_json(await self._updates.get())
         except WebSocketDisconnect:
             return
 
-    def leave(self) -> None:
-        """Listen no more."""
+    def unsubscribe(self) -> None:
+        """Stop receiving updates."""
         for job in self._jobs:
-            job.listeners.discard(self)
+            job.subscribers.discard(self)
 
 
 async def _json(request: Request) -> object:

@@ -1,4 +1,4 @@
-"""What a call request may say, and every reason to refuse one before any price is named."""
+"""Validates a call request before it gets a price."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ _BLOCKED_WORDS: Final = {"bomb": "violence", "ransom": "extortion", "swatting": 
 
 @dataclass(frozen=True)
 class CallRequest:
-    """A valid request: the body as sent, and the numbers to ring."""
+    """A valid request: the body as received, and the numbers to ring."""
 
     body: Mapping[str, Any]
     numbers: tuple[str, ...]
 
     @property
     def conference(self) -> bool:
-        """Whether several people are put on one line."""
+        """True if the call has several numbers."""
         return len(self.numbers) > 1
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same body, however its JSON was spaced or ordered."""
+        """A hash of the body, equal for any order and spacing of its JSON."""
         return hashlib.sha256(json.dumps(self.body, sort_keys=True).encode()).hexdigest()
 
 
 def read_call_request(body: object) -> CallRequest:
-    """Check the decoded body of a call request.
+    """Validate the decoded body of a call request.
 
     Raises:
         Refusal: 400 `emergency_number_blocked`, `invalid_request` (its message lists every
@@ -132,6 +132,6 @@ def _decision_problems(value: object) -> Iterator[str]:
 
 
 def _blocked_categories(body: Mapping[str, Any]) -> set[str]:
-    said = " ".join(str(body.get(name) or "") for name in _LONGEST).lower()
-    words = set(re.findall(r"[a-z]+", said))
+    text = " ".join(str(body.get(name) or "") for name in _LONGEST).lower()
+    words = set(re.findall(r"[a-z]+", text))
     return {category for word, category in _BLOCKED_WORDS.items() if word in words}

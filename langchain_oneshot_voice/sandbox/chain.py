@@ -1,6 +1,6 @@
-"""The two chains of the service, their USDC, and the units of money.
+"""The two chains of the service, their USDC contracts, and the units of money.
 
-Money is `Decimal` US dollars inside and an integer string of millionths ("atomic") in payments.
+The sandbox uses `Decimal` US dollars. Payments use an integer string of millionths ("atomic").
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from decimal import Decimal
 from typing import Final, Literal
 
 ChainName = Literal["base", "base-sepolia"]
-"""`base` is what production uses, `base-sepolia` the test network of staging."""
+"""`base` is the chain of production, and `base-sepolia` the test chain of staging."""
 
 _DECIMALS: Final = Decimal(10) ** 6
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain, and the USDC contract that payments on it are made with."""
+    """A chain and its USDC contract."""
 
     chain_id: int
     asset: str
@@ -26,7 +26,7 @@ class Chain:
 
     @property
     def network(self) -> str:
-        """The CAIP-2 name, as payments spell it."""
+        """The CAIP-2 name, which payments use."""
         return f"eip155:{self.chain_id}"
 
 
@@ -37,11 +37,11 @@ CHAINS: Final[dict[ChainName, Chain]] = {
 
 
 def atomic(amount: Decimal) -> str:
-    """US dollars as an integer string of millionths."""
+    """Format US dollars as an integer string of millionths."""
     return str(int(amount * _DECIMALS))
 
 
 def usd(amount: Decimal) -> str:
-    """US dollars as the service spells them: two decimals, more only where they are needed."""
+    """Format US dollars like the service: two decimals, or more if they are needed."""
     cents = amount.quantize(Decimal("0.01"))
     return str(cents if cents == amount else amount.quantize(Decimal("0.000001")).normalize())

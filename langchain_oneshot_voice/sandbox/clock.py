@@ -1,7 +1,7 @@
-"""The sandbox's clock: wall time, plus whatever a test has moved it forward.
+"""The sandbox's clock: the system's time, plus the offset that a test has added.
 
-Quotes, authorizations, proofs and approvals expire by this clock. How long a call takes does not
-depend on it: that is real time.
+Quotes, authorizations, proofs and approvals expire by this clock. Calls last in real time, and do
+not depend on it.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from datetime import UTC, datetime
 
 
 class Clock:
-    """Wall time that can be moved forward."""
+    """The system's time with an offset."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
 
     def now(self) -> float:
-        """The current time, in seconds since the epoch."""
+        """Return the current time, in epoch seconds."""
         return time.time() + self._ahead
 
     def advance(self, seconds: float) -> None:
-        """Move the clock forward; it never goes back.
+        """Move the clock forward.
 
         Raises:
-            ValueError: when `seconds` is negative.
+            ValueError: `seconds` is negative.
         """
         if seconds < 0:
             raise ValueError("a clock moves forward only")
@@ -32,6 +32,6 @@ class Clock:
 
 
 def iso(seconds: float) -> str:
-    """A moment as ISO 8601 in UTC, with milliseconds and a `Z`."""
+    """Format a time as ISO 8601 in UTC, with milliseconds and a `Z`."""
     moment = datetime.fromtimestamp(seconds, tz=UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,6 +1,6 @@
-"""What is said on the phone: an AI caller, and a polite person who can help.
+"""Invented conversations between an AI caller and a polite person who can help.
 
-Everything follows from the objective: the same request is always the same conversation.
+They depend on the request only: the same request always gets the same conversation.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PARTY: Final = re.compile(r"\b(?:for|party of) (\d{1,2})\b(?! ?(?:am|pm|:))", r
 
 @dataclass(frozen=True)
 class Conversation:
-    """A conversation that went well, and what came of it."""
+    """A successful conversation and its results."""
 
     kind: str
     criteria: tuple[str, ...]
@@ -40,19 +40,19 @@ class Conversation:
 
 
 def success_criteria(request: CallRequest) -> list[str]:
-    """What has to happen for the call to count as a success."""
+    """Return the criteria for a successful call."""
     return list(converse(request).criteria)
 
 
 def opening(request: CallRequest) -> str:
-    """The caller's first sentence: that it is an AI, for whom it calls, and why."""
+    """Return the caller's first sentences: that it is an AI, its principal and its errand."""
     caller = request.body.get("caller_name")
     behalf = f" calling on behalf of {caller}" if caller else ""
     return f"Hello, this is an AI assistant{behalf}. I'm calling {_errand(request)}"
 
 
 def purpose(request: CallRequest) -> str:
-    """The objective as one sentence."""
+    """Return the objective, ending like a sentence."""
     text = " ".join(str(request.body["objective"]).split())
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
@@ -68,7 +68,7 @@ def _errand(request: CallRequest) -> str:
 
 
 def converse(request: CallRequest) -> Conversation:
-    """The conversation with a polite person, by what the objective is about."""
+    """Return the conversation for an objective, chosen by its words."""
     words = set(re.findall(r"[a-z]+", str(request.body["objective"]).lower()))
     if request.conference:
         return _conference(request)
@@ -84,9 +84,9 @@ def converse(request: CallRequest) -> Conversation:
 
 
 def transcript(request: CallRequest, lines: tuple[tuple[str, str], ...]) -> str:
-    """The opening and these lines as text, a line a turn, the speaker in front."""
-    said = (("AI", opening(request)), *lines)
-    return "\n".join(f"{speaker}: {text}" for speaker, text in said)
+    """Return the opening and these lines as text: one line for each turn, with its speaker."""
+    turns = (("AI", opening(request)), *lines)
+    return "\n".join(f"{speaker}: {text}" for speaker, text in turns)
 
 
 def _reservation(request: CallRequest) -> Conversation:

@@ -1,7 +1,8 @@
-"""Faults: the ways in which a network or a service can let its caller down, on order.
+"""Faults: failures of the network or the service that a test injects.
 
-A fault is for one leg and is used up in the order of injection. To *act* means to do what was
-asked (to quote, to take the money and ring the phone, ...); what fails is then only the answer.
+A fault belongs to one leg. The faults of a leg happen in the order of injection. To *act* means
+that the service carries out the request (quotes the call, takes the money, rings the phone), so
+that only its answer fails.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ Leg = Literal[
     "numbers",
     "unknown",
 ]
-"""A route, or a half of one.
+"""A route, or one half of the call route.
 
-`connection`: any new connection, before it is known what for. `quote`, `paid`: the call route
-without and with a quote id or a payment. `poll`: a call's status. `socket`: the push. `me`: the
-account of a credential. The others are the routes of their names.
+`connection`: any new connection, before its first request. `quote`, `paid`: the call route without
+and with a quote id or a payment. `poll`: the status of a call. `socket`: the WebSocket. `me`: the
+account of a credential. The others are named like their routes.
 """
 
 Kind = Literal[
@@ -52,14 +53,14 @@ Kind = Literal[
     "silent",
     "close",
 ]
-"""What goes wrong.
+"""What happens.
 
 `refuse`: the connection is reset before the request's body is read; on `socket`, the handshake is
 answered with `status`. `reset_before`, `reset_after`: a TCP reset without or after acting.
 `drop_reply`: acts, then closes without a byte of an answer. `truncate`: acts, then closes halfway
-through the answer. `hang_before`, `hang_after`: no answer ever, without or after acting.
-`status_*`: that answer instead. `html_200`: a web page. `garbage`: an answer that is not JSON. Only
-for `socket`: `silent` accepts and never says a word, `close` closes after the first subscription.
+through the answer. `hang_before`, `hang_after`: never answers, without or after acting. `status_*`:
+answers with that status. `html_200`: answers with a web page. `garbage`: answers with invalid JSON.
+Only for `socket`: `silent` accepts and sends nothing, `close` closes after the first subscription.
 """
 
 _ACTING: Final = frozenset({"reset_after", "drop_reply", "truncate", "hang_after"})
@@ -75,21 +76,21 @@ Tamper = Callable[
     [int, dict[str, str], dict[str, Any] | None],
     tuple[int, Mapping[str, str], Mapping[str, Any] | None],
 ]
-"""A function of an answer's status, headers (lowercase names) and JSON body, to the one to send."""
+"""Takes the status, headers (lowercase names) and JSON body of an answer, and returns new ones."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that goes wrong at a leg, `times` times.
+    """A failure at a leg.
 
     Attributes:
-        leg: where.
-        kind: what.
-        times: how often.
-        acts: whether the request is acted on first. Each kind has its own nature; only `status_*`,
-            `html_200` and `garbage` leave the choice, and do not act unless told to.
+        leg: where it happens.
+        kind: what happens.
+        times: how many times it happens.
+        acts: True if the service acts first. This is a choice only for `status_*`, `html_200` and
+            `garbage`; the other kinds always or never act.
         retry_after: the `Retry-After` of a `status_429`, in seconds; None for no such header.
-        status: what a refused `socket` is answered with.
+        status: the HTTP status of a refused `socket`.
     """
 
     leg: Leg
@@ -111,37 +112,38 @@ class Fault:
 
     @property
     def acting(self) -> bool:
-        """Whether the request is acted on, by the nature of the kind or by choice."""
+        """True if the service acts, because of the kind or by choice."""
         return self.acts or self.kind in _ACTING
 
 
 class FaultBox:
-    """The faults that are still to come, and the hooks that alter answers."""
+    """The pending faults, and the functions that alter answers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._coming: defaultdict[str, deque[list[Any]]] = defaultdict(deque)
+        # Each item is a fault and the number of times that are left.
+        self._pending: defaultdict[str, deque[list[Any]]] = defaultdict(deque)
         self._tampers: dict[str, Tamper] = {}
 
     def inject(self, fault: Fault) -> None:
-        """Put a fault behind those already coming at its leg."""
+        """Append a fault to those of its leg."""
         with self._lock:
-            self._coming[fault.leg].append([fault, fault.times])
+            self._pending[fault.leg].append([fault, fault.times])
 
     def take(self, leg: str) -> Fault | None:
-        """Use up the next fault of a leg; None when nothing is to go wrong."""
+        """Return and use up the next fault of a leg; None if there is none."""
         with self._lock:
-            coming = self._coming.get(leg)
-            if not coming:
+            pending = self._pending.get(leg)
+            if not pending:
                 return None
-            fault: Fault = coming[0][0]
-            coming[0][1] -= 1
-            if coming[0][1] <= 0:
-                coming.popleft()
+            fault: Fault = pending[0][0]
+            pending[0][1] -= 1
+            if pending[0][1] <= 0:
+                pending.popleft()
             return fault
 
     def tamper(self, leg: Leg, function: Tamper | None) -> None:
-        """Pass every answer of a leg through a function; None ends it."""
+        """Alter every answer of a leg with a function; None stops it."""
         with self._lock:
             if function is None:
                 self._tampers.pop(leg, None)
@@ -149,11 +151,11 @@ class FaultBox:
                 self._tampers[leg] = function
 
     def tamper_of(self, leg: str) -> Tamper | None:
-        """The function that a leg's answers pass through."""
+        """Return the function that alters the answers of a leg, if there is one."""
         return self._tampers.get(leg)
 
     def clear(self) -> None:
-        """Let everything go right again."""
+        """Remove all faults and functions."""
         with self._lock:
-            self._coming.clear()
+            self._pending.clear()
             self._tampers.clear()

@@ -1,6 +1,6 @@
-"""The HTTP server under the wire: uvicorn, with the connections within reach.
+"""The HTTP server: uvicorn, changed so that the sandbox can break its connections.
 
-Importing this needs the extra `sandbox`.
+Importing this module needs the extra `sandbox`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from websockets.exceptions import InvalidState
 
 from .wire import Wire, reset
 
-_MOMENT = 0.002
-_TURNS = 5
-"""Turns of the loop within which an accepted socket is a connection."""
+_POLLING_INTERVAL = 0.002
+_ITERATIONS = 5
+"""Iterations of the event loop after which an accepted socket has become a connection."""
 
 
 class _Connection(H11Protocol):
-    """A connection that the application can break, and that can be refused at once."""
+    """A connection that the application can break, or refuse when it opens."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -32,17 +32,17 @@ class _Connection(H11Protocol):
         wire = self.app
         if not isinstance(wire, Wire):
             return
-        if wire.stopping.is_set():  # it was on its way in, and nobody would close it
+        if wire.stopping.is_set():  # accepted too late for `shutdown` to close it
             transport.abort()
         elif wire.faults.take("connection") is not None:
             reset(transport)
 
 
 class _Socket(WebSocketsSansIOProtocol):
-    """A socket that may be closing already when the server stops."""
+    """A WebSocket that may already be closing when the server stops."""
 
     def shutdown(self) -> None:
-        """Close, unless the other side is ahead of us."""
+        """Close the connection, even if the other side has started to close it."""
         try:
             super().shutdown()
         except InvalidState:
@@ -71,23 +71,23 @@ class _Uvicorn(uvicorn.Server):
         self._on_start = on_start
 
     async def main_loop(self) -> None:
-        """Wait for the end without looking for it ten times a second."""
+        """Wait for the stop event, instead of polling ten times a second like uvicorn."""
         await self.on_tick(0)
         self._on_start()
         await self._wire.stopping.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close every connection, and wait for them only as long as they take.
+        """Close every connection, and return as soon as all are closed.
 
-        uvicorn's own way rests for a tenth of a second, each time.
+        uvicorn's own method always sleeps for a tenth of a second.
         """
         loop = asyncio.get_running_loop()
         for server in self.servers:
             for listening in server.sockets:
                 loop.remove_reader(listening)
         # A connection that is being accepted when its server closes is never closed (CPython
-        # 109564): nothing is accepted any more, and what was has become a connection.
-        for _ in range(_TURNS):
+        # 109564). So stop accepting first, and let the accepted sockets become connections.
+        for _ in range(_ITERATIONS):
             await asyncio.sleep(0)
         for server in self.servers:
             server.close()
@@ -99,12 +99,12 @@ class _Uvicorn(uvicorn.Server):
         with suppress(TimeoutError):
             async with asyncio.timeout(self.config.timeout_graceful_shutdown):
                 while state.connections or state.tasks:  # noqa: ASYNC110 - uvicorn has no event
-                    await asyncio.sleep(_MOMENT)
+                    await asyncio.sleep(_POLLING_INTERVAL)
         for task in state.tasks:
             task.cancel()
         for connection in list(state.connections):
             connection.transport.abort()
-        await asyncio.sleep(0)  # the last ones are closed when the loop comes round again
+        await asyncio.sleep(0)  # aborted connections close in the next iteration of the loop
 
 
 async def serve(wire: Wire, listener: socket.socket, on_start: Callable[[], None]) -> None:

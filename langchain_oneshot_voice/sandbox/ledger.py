@@ -1,6 +1,6 @@
-"""Whose money is where: balances, prepaid credits, access tokens, receipts and used nonces.
+"""The accounts: balances, prepaid credits, access tokens, receipts and used nonces.
 
-Not thread-safe by itself: the service holds its lock around every use.
+Not thread-safe: the service holds its lock for every use.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .refusals import Refusal
 
 @dataclass
 class Wallet:
-    """What one address owns, owes and has been given."""
+    """The account of one address."""
 
     balance: Decimal
     credits: Decimal
@@ -32,7 +32,7 @@ class Wallet:
 
 @dataclass
 class Receipt:
-    """The record of one settled call."""
+    """The receipt of one paid call."""
 
     receipt_id: str
     request_id: str
@@ -44,7 +44,7 @@ class Receipt:
     execution_status: str = "processing"
 
     def to_wire(self) -> dict[str, Any]:
-        """In the shape of the receipts route."""
+        """Return the JSON of the receipts route."""
         return {
             "receipt_id": self.receipt_id,
             "job_id": self.request_id,
@@ -59,7 +59,7 @@ class Receipt:
 
 
 class Ledger:
-    """Every wallet; one that was never seen starts with what the sandbox gives to each."""
+    """All wallets. A new one starts with the sandbox's starting balance and credits."""
 
     def __init__(
         self, *, balance: Decimal, credit: Decimal, payee: str, receipt_delay: float
@@ -74,7 +74,7 @@ class Ledger:
         self.payments: list[Payment] = []
 
     def wallet(self, address: str) -> Wallet:
-        """The wallet of an address, in any case of letters."""
+        """Return the wallet of an address, in upper or lower case."""
         key = address.lower()
         if key not in self._wallets:
             balance, credit = self._start
@@ -82,20 +82,20 @@ class Ledger:
         return self._wallets[key]
 
     def issue_token(self, address: str) -> str:
-        """A new access token of a wallet."""
+        """Create an access token for a wallet."""
         token = f"oneshot_{secrets.token_hex(32)}"
         self._tokens[token] = address.lower()
         return token
 
     def revoke_token(self, token: str) -> None:
-        """Make a token worthless."""
+        """Revoke a token."""
         self._revoked.add(token)
 
     def holder_of(self, token: str) -> str:
-        """The address that a token speaks for.
+        """Return the address of a token.
 
         Raises:
-            Refusal: 401, when it was revoked or never issued.
+            Refusal: 401, the token was revoked or never issued.
         """
         if token in self._revoked:
             raise Refusal(401, "access_token_revoked", "This access token was revoked.")
@@ -104,7 +104,7 @@ class Ledger:
         return self._tokens[token]
 
     def refuse_used(self, payer: str, nonce: str) -> None:
-        """Refuse a payment that was settled before.
+        """Refuse a payment with a used nonce.
 
         Raises:
             Refusal: 409 `payment_already_used`.
@@ -113,7 +113,7 @@ class Ledger:
             raise Refusal(409, "payment_already_used", "This payment was already settled.")
 
     def settle(self, quote: Quote, *, request_id: str, nonce: str | None, now: float) -> Receipt:
-        """Take the money for a quote, and write its receipt."""
+        """Charge a wallet for a quote, and create the receipt."""
         wallet = self.wallet(quote.wallet)
         wallet.balance -= quote.due
         wallet.credits -= quote.credits_applied
@@ -150,11 +150,11 @@ class Ledger:
         return receipt
 
     def spent_today(self, address: str, now: float) -> Decimal:
-        """What a wallet has spent since midnight UTC."""
+        """Return the US dollars that a wallet has spent since midnight UTC."""
         return self.wallet(address).spent_on[_day(now)]
 
     def add_phone_number(self, address: str, *, now: float) -> dict[str, Any]:
-        """Give a wallet a number of its own to call from."""
+        """Assign a caller number to a wallet."""
         numbers = self.wallet(address).phone_numbers
         numbers.append(
             {
@@ -167,7 +167,7 @@ class Ledger:
         return numbers[-1]
 
     def receipts(self, address: str, *, since: float, now: float) -> Iterator[Receipt]:
-        """A wallet's receipts from `since` on that can be seen yet, newest first."""
+        """Yield a wallet's receipts since a time, newest first, without those still delayed."""
         for receipt in reversed(self.wallet(address).receipts):
             if receipt.created_at < since:
                 return
@@ -176,14 +176,14 @@ class Ledger:
 
 
 def checksummed(address: str) -> str:
-    """An address in the mixed case that carries its checksum."""
+    """Return an address in mixed case, which contains its checksum."""
     from eth_utils.address import to_checksum_address  # noqa: PLC0415 - slow to import
 
     return str(to_checksum_address(address))
 
 
 def midnight_after(now: float) -> float:
-    """When a day's spending starts anew."""
+    """Return the next midnight UTC, when the spending of a day starts again."""
     return (_day(now) + 1) * 86_400.0
 
 

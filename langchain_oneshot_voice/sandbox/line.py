@@ -1,7 +1,7 @@
-"""The line: who picks up at which number, and what comes of the call.
+"""The phone lines: who answers at each number, and the result of the call.
 
-Almost everywhere a polite person answers and helps. A few fictional numbers always end the other
-way, like the test numbers of a payment card; a test can also say what happens at any number.
+At most numbers a polite person answers and helps. A few fictional numbers always fail, like the
+test numbers of payment cards. A test can also set the result for any number.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from .call_request import CallRequest
 from .conversations import converse, opening, transcript
 
 
-class _Usual(Enum):
-    AS_USUAL = "as usual"
+class _Default(Enum):
+    DEFAULT = "default"
 
 
-AS_USUAL: Final = _Usual.AS_USUAL
-"""This field is what it would have been with the polite person."""
+DEFAULT: Final = _Default.DEFAULT
+"""Takes the value of the polite person's call. `None` can't mean this: it stands for `null`."""
 
 _RESULT_FIELDS: Final = (
     "outcome",
@@ -37,33 +37,35 @@ _RESULT_FIELDS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class CallScript:
-    """What happens at a number. A field left out is as usual; None stands for `null`.
+    """What happens at a number. A field has the polite person's value if it is not given.
+
+    In the fields of the result, None stands for `null`.
 
     Attributes:
-        transcript: text, a line a turn.
+        transcript: text with one line for each turn.
         outcome: who was reached, such as `reached_person` or `no_answer`.
-        ended_reason: a free code, such as `customer-ended-call`.
-        duration_seconds: how long the call is said to have taken.
-        summary: what happened, in a sentence.
-        success_evaluation: `pass`, `fail`, or anything a careless service could send.
+        ended_reason: a code, such as `customer-ended-call`.
+        duration_seconds: the reported duration, in seconds.
+        summary: one sentence about the call.
+        success_evaluation: `pass`, `fail`, or any value that a faulty service could send.
         structured_data: facts from the call.
-        recording_url: where the recording is.
-        extras: further fields of the result, laid over all others.
-        status: the job's last status. Anything but `completed` comes without a result, unless
-            `extras` or another field says something.
-        error: the job's error message.
-        error_code: the job's error code.
-        seconds: how long the call really takes; None for the sandbox's `call_seconds`.
+        recording_url: the link to the recording.
+        extras: further fields of the result, which replace others of the same name.
+        status: the final status of the job. With any status but `completed` the job has no result,
+            unless `extras` or another field of the result is given.
+        error: the error message of the job.
+        error_code: the error code of the job.
+        seconds: the real duration, in seconds; None for the sandbox's `call_seconds`.
     """
 
-    transcript: str | _Usual | None = AS_USUAL
-    outcome: str | _Usual | None = AS_USUAL
-    ended_reason: str | _Usual | None = AS_USUAL
-    duration_seconds: float | str | _Usual | None = AS_USUAL
-    summary: str | _Usual | None = AS_USUAL
-    success_evaluation: str | bool | _Usual | None = AS_USUAL
-    structured_data: Mapping[str, Any] | _Usual | None = AS_USUAL
-    recording_url: str | _Usual | None = AS_USUAL
+    transcript: str | _Default | None = DEFAULT
+    outcome: str | _Default | None = DEFAULT
+    ended_reason: str | _Default | None = DEFAULT
+    duration_seconds: float | str | _Default | None = DEFAULT
+    summary: str | _Default | None = DEFAULT
+    success_evaluation: str | bool | _Default | None = DEFAULT
+    structured_data: Mapping[str, Any] | _Default | None = DEFAULT
+    recording_url: str | _Default | None = DEFAULT
     extras: Mapping[str, Any] = field(default_factory=dict)
     status: str = "completed"
     error: str | None = None
@@ -71,37 +73,41 @@ class CallScript:
     seconds: float | None = None
 
     def result(self, usual: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The result of a job, given what the polite person's would have been."""
-        said = {
+        """Return the result of a job.
+
+        Args:
+            usual: the result of the polite person's call.
+        """
+        given = {
             name: getattr(self, name)
             for name in _RESULT_FIELDS
-            if getattr(self, name) is not AS_USUAL
+            if getattr(self, name) is not DEFAULT
         }
-        if self.status != "completed" and not said and not self.extras:
+        if self.status != "completed" and not given and not self.extras:
             return None
-        return {**usual, **said, **self.extras}
+        return {**usual, **given, **self.extras}
 
 
 @dataclass(frozen=True)
 class PickUp:
-    """How one call goes: the script, and the result it leads to (None without one)."""
+    """The course of one call: its script, and its result if it has one."""
 
     script: CallScript
     result: dict[str, Any] | None
 
 
 class Line:
-    """Every phone there is."""
+    """All phones."""
 
     def __init__(self) -> None:
         self._scripts: dict[str, CallScript] = {}
 
     def expect(self, number: str, script: CallScript) -> None:
-        """From now on, this is what happens at `number`."""
+        """Set what happens at a number from now on."""
         self._scripts[number] = script
 
     def pick_up(self, request: CallRequest) -> PickUp:
-        """Play a call through; in a conference, the first unusual number decides."""
+        """Play a call. In a conference, the first number with a script decides."""
         usual = _polite(request)
         for number in request.numbers:
             script = self._scripts.get(number) or _magic(number, request)
@@ -123,7 +129,7 @@ MAGIC_NUMBERS: Final[Mapping[str, str]] = MappingProxyType(
         "+14155550109": "the person asks never to be called again",
     }
 )
-"""The numbers that do not end well, and how."""
+"""The numbers at which calls fail, and how."""
 
 
 def _polite(request: CallRequest) -> dict[str, Any]:
@@ -167,7 +173,7 @@ def _spoken(
     outcome: str = "reached_person",
     **facts: object,
 ) -> CallScript:
-    """A call in which something was said, and which did not reach its objective."""
+    """Return a script with a conversation that does not achieve the objective."""
     return CallScript(
         outcome=outcome,
         transcript=transcript(request, lines),

@@ -1,8 +1,8 @@
-"""x402: the terms that are offered, and whether a signed payment meets them.
+"""x402: builds payment terms, and checks signed payments against them.
 
-The only scheme is `exact` by EIP-3009: the wallet signs a transfer of USDC, which the service
-hands to the chain. Nothing is handed to a chain here, but the signature, the terms, the dates and
-the balance are checked as the chain would. That a nonce is used once is the ledger's to say.
+The only scheme is `exact` by EIP-3009: the wallet signs a transfer of USDC, and the service submits
+it to the chain. The sandbox submits nothing, but it checks signature, terms, dates and balance like
+the chain. The ledger checks that a nonce is used once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _TYPES: Final = {
 
 @dataclass(frozen=True)
 class SignedPayment:
-    """A payment as presented: nothing in it is checked but its form."""
+    """A payment as received. Only its format is checked."""
 
     accepted: dict[str, Any]
     signature: str
@@ -50,12 +50,12 @@ class SignedPayment:
 
     @property
     def is_stub(self) -> bool:
-        """Whether it is the unsigned stand-in for a call that credits cover."""
+        """True if it is the unsigned placeholder for a call that credits pay."""
         return self.signature == "0x"
 
 
 def offer(chain: Chain, *, amount: Decimal, payee: str, timeout_seconds: int) -> dict[str, Any]:
-    """One entry of `accepts`: what has to be paid, on which chain, to whom."""
+    """Return one entry of `accepts`: the amount, the chain and the payee."""
     return {
         "scheme": "exact",
         "network": chain.network,
@@ -68,7 +68,7 @@ def offer(chain: Chain, *, amount: Decimal, payee: str, timeout_seconds: int) ->
 
 
 def payment_required_header(accepts: dict[str, Any], url: str) -> str:
-    """The value of `PAYMENT-REQUIRED`."""
+    """Return the value of `PAYMENT-REQUIRED`."""
     terms = {
         "x402Version": 2,
         "error": "Payment required",
@@ -122,10 +122,10 @@ def verify_payment(
     balance: Decimal,
     now: float,
 ) -> None:
-    """Check a signed payment against the terms that were offered.
+    """Check a signed payment against the offered terms.
 
     Raises:
-        Refusal: 402 `payment_verification_failed`, naming the first thing that is wrong.
+        Refusal: 402 `payment_verification_failed`, with the first fault as its `reason`.
     """
     reason = _fault_in(payment, terms, chain=chain, agent=agent, now=now)
     if reason is None and balance * 10**6 < payment.value:
@@ -137,7 +137,7 @@ def verify_payment(
 def refuse_payment(
     reason: str, terms: dict[str, Any], payment: SignedPayment | None = None
 ) -> Refusal:
-    """The refusal of a payment, with what was expected beside what was received."""
+    """Return the refusal of a payment, with the expected and the received values."""
     return Refusal(
         402,
         "payment_verification_failed",

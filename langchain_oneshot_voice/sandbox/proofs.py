@@ -1,4 +1,4 @@
-"""`x-agent-proof`: the signed statement that a request comes from the holder of a wallet."""
+"""Checks `x-agent-proof`: a signed statement that a request comes from the owner of a wallet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from .refusals import Refusal
 
 Scope = Literal["read", "write"]
-"""`read` for looking things up, `write` for what spends or changes."""
+"""`read` for lookups, and `write` for requests that spend or change something."""
 
 FRESH_SECONDS: Final = 300
 _CLOCK_SKEW: Final = 60
@@ -33,7 +33,7 @@ _TYPES: Final = {
 def recover_signer(
     domain: dict[str, Any], types: dict[str, Any], message: dict[str, Any], signature: str
 ) -> str | None:
-    """The lowercase address that signed this EIP-712 message; None for no valid signature."""
+    """Return the lowercase address that signed an EIP-712 message; None if it is not valid."""
     from eth_account import Account  # noqa: PLC0415 - takes a second to import
     from eth_account.messages import encode_typed_data  # noqa: PLC0415
     from eth_keys.exceptions import BadSignature  # noqa: PLC0415
@@ -49,7 +49,7 @@ def recover_signer(
 
 
 def decode_header(value: str) -> dict[str, Any] | None:
-    """The JSON object in a base64 header; None when it is neither."""
+    """Return the JSON object in a base64 header; None if there is none."""
     try:
         decoded = json.loads(base64.b64decode(value, validate=True))
     except (binascii.Error, ValueError):
@@ -58,7 +58,7 @@ def decode_header(value: str) -> dict[str, Any] | None:
 
 
 class ProofChecker:
-    """Checks proofs, and remembers the nonces of those that it accepted."""
+    """Checks proofs, and stores the nonces of accepted ones."""
 
     def __init__(self) -> None:
         self._used: set[str] = set()
@@ -107,7 +107,7 @@ class ProofChecker:
         return None if self._spend(nonce, now) else "already_used"
 
     def _spend(self, nonce: str, now: float) -> bool:
-        # A nonce needs to be remembered only for as long as its proof could still be fresh.
+        # A nonce has to be stored only until its proof has expired.
         while self._used_since and now - self._used_since[0][0] > FRESH_SECONDS + _CLOCK_SKEW:
             self._used.discard(self._used_since.popleft()[1])
         if nonce in self._used:

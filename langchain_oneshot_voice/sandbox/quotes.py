@@ -1,4 +1,4 @@
-"""What a call costs, and the quotes that say so: single-use, short-lived, bound to who asked."""
+"""Prices and quotes. A quote is for one use of one wallet, and expires."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Quote:
 
     @property
     def minutes(self) -> int:
-        """How many minutes are paid for."""
+        """The paid minutes."""
         return minutes_of(self.request)
 
     @property
@@ -47,16 +47,16 @@ class Quote:
 
     @property
     def total(self) -> Decimal:
-        """The price of the call, whatever it is paid with."""
+        """The price of the call, before credits."""
         return self.call_cost + self.registration_fee
 
     @property
     def due(self) -> Decimal:
-        """What remains to be paid with USDC."""
+        """The rest of the price, in USDC."""
         return self.total - self.credits_applied
 
     def context(self) -> dict[str, Any]:
-        """The plan and the price, as the 402's body shows them."""
+        """Return the plan and the price for the body of the 402 answer."""
         return {
             "tool": "voice",
             "quote_id": self.quote_id,
@@ -75,7 +75,7 @@ class Quote:
 
 
 class QuoteBook:
-    """Every quote that was given; used ones are remembered, so that a second use is told apart."""
+    """All quotes. Used ones stay, so that a second use gets an error of its own."""
 
     def __init__(self, lifetime: float) -> None:
         self._lifetime = lifetime
@@ -84,7 +84,7 @@ class QuoteBook:
     def give(
         self, wallet: str, request: CallRequest, *, fee: Decimal, credit: Decimal, now: float
     ) -> Quote:
-        """Quote a call; as much of `credit` as it needs is applied to the price."""
+        """Create a quote. Credits pay as much of the price as they cover."""
         total = PRICE_PER_MINUTE * minutes_of(request) + fee
         quote = Quote(
             wallet=wallet,
@@ -97,7 +97,7 @@ class QuoteBook:
         return quote
 
     def refuse_used(self, quote_id: str) -> None:
-        """Refuse a quote that a call was placed with, even one that has expired since.
+        """Refuse a quote that was used, even if it has expired since.
 
         Raises:
             Refusal: 409 `quote_already_used`.
@@ -107,10 +107,10 @@ class QuoteBook:
             raise Refusal(409, "quote_already_used", "A call was already placed with this quote.")
 
     def find(self, quote_id: str, wallet: str, request: CallRequest, *, now: float) -> Quote:
-        """The unused quote of this wallet for exactly this request.
+        """Return a valid quote of this wallet for exactly this request.
 
         Raises:
-            Refusal: 404 when unknown, another wallet's or expired; 400 when it was given for a
+            Refusal: 404, the quote is unknown, another wallet's or expired; 400, it is for a
                 different body.
         """
         quote = self._quotes.get(quote_id)
@@ -124,5 +124,5 @@ class QuoteBook:
 
 
 def minutes_of(request: CallRequest) -> int:
-    """How many minutes a request is priced for."""
+    """Return the minutes that a request is charged for."""
     return int(request.body.get("max_duration_minutes") or _USUAL_MINUTES)

@@ -1,6 +1,6 @@
-"""What the sandbox remembers and shows to a test: payments, rings, calls and HTTP exchanges.
+"""Records for tests: payments, rings, calls and HTTP exchanges.
 
-All of it is frozen: a record handed out is what was so at that moment.
+All records are frozen: each one shows the state at the moment when it was returned.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from decimal import Decimal
 from typing import Any, Literal
 
 Funds = Literal["usdc", "credits"]
-"""What a payment was made with: `usdc` on the chain, or the account's prepaid `credits`."""
+"""The means of a payment: `usdc` on the chain, or the prepaid `credits` of the account."""
 
 
 @dataclass(frozen=True)
 class Payment:
-    """Money that moved. A call paid partly from credits leaves one record of each kind."""
+    """A payment. A call that is paid with credits and USDC has one record of each kind."""
 
     payer: str
     payee: str
@@ -36,7 +36,7 @@ class Ring:
 
 @dataclass(frozen=True)
 class Call:
-    """A call that was paid for, as it stands."""
+    """A paid call and its current state."""
 
     request_id: str
     wallet: str
@@ -48,15 +48,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Exchange:
-    """One HTTP request (or WebSocket handshake) and how it was answered.
+    """One HTTP request or WebSocket handshake, and the status of its answer.
 
     Attributes:
-        leg: which route, such as `quote`, `paid`, `poll` or `socket`.
-        headers: by lowercase name. Kept whole, so that a test can decode proofs and payments, and
-            out of the repr, because some of them are secrets.
-        body: the decoded JSON, or the text where it was not JSON; None without a body.
-        status: the status that was answered; None when none was (yet).
-        fault: the kind of the fault that was applied.
+        leg: the route, such as `quote`, `paid`, `poll` or `socket`.
+        headers: the headers by lowercase name. All are kept, so that a test can decode proofs and
+            payments. The repr leaves them out, because some are secret.
+        body: the decoded JSON, or the text if it was not JSON; None without a body.
+        status: the status of the answer; None if there is none yet.
+        fault: the kind of the injected fault, if any.
     """
 
     leg: str

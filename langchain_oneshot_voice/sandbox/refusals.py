@@ -1,14 +1,14 @@
-"""How the service says no: one exception, one shape on the wire."""
+"""The refusals of the service: one exception, and one JSON format."""
 
 from __future__ import annotations
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer of the service, not an error in it
-    """A request that is not granted.
+    """A refused request.
 
     Attributes:
         status: the HTTP status.
-        error: the machine-readable code.
+        error: the error code.
         message: a sentence for people.
         details: further fields of the body, such as `reason` or `approval_id`.
     """
@@ -21,5 +21,5 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer of the service,
         self.details = details
 
     def body(self) -> dict[str, object]:
-        """The JSON body of the answer."""
+        """Return the JSON body of the answer."""
         return {"error": self.error, "message": self.message, **self.details}

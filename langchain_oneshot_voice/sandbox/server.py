@@ -1,8 +1,8 @@
-"""`Sandbox`: the voice service on this machine, for trying things out and for tests.
+"""`Sandbox`: the voice service on this machine, for experiments and tests.
 
-It speaks the provider's contract over real sockets on 127.0.0.1, checks real signatures, and keeps
-its own books. No money moves and no phone rings. It shares no code with the client of this
-package, and can be used with any other client of the service.
+It implements the provider's API over real sockets on 127.0.0.1, checks real signatures and keeps
+its own accounts. No money moves and no phone rings. It shares no code with the client of this
+package, and works with any other client of the service.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"
 _START_SECONDS = 10.0
-_TICK = 0.005
+_POLLING_INTERVAL = 0.005
 _PORTS = range(20_000, 32_768)
-"""Below those that operating systems give to clients."""
+"""Ports below those that operating systems assign to clients."""
 
 
 class Sandbox:
-    """The voice service on 127.0.0.1, in a thread of its own.
+    """The voice service on 127.0.0.1, in its own thread.
 
-    Everything can be called from any thread. What it holds outlives `stop`: a sandbox that is
-    started again is the same service on the same port, back from an outage.
+    All methods are thread-safe. Its data survive `stop`: a sandbox that is started again is the
+    same service on the same port, as after an outage.
 
     Args:
-        port: where to listen; 0 for any free port.
-        call_seconds: how long a call takes in real time, whatever duration it reports.
-        chain: the chain that payments are made on.
-        balance: the USDC that a wallet starts with, in US dollars.
-        credits: the prepaid credits that a wallet starts with, in US dollars.
-        authorization_seconds: how long a payment may be valid, as the offered terms say.
-        quote_seconds: how long a quote can be used.
+        port: the port to listen on; 0 for any free port.
+        call_seconds: the real duration of a call, which can differ from the reported one.
+        chain: the chain of the payments.
+        balance: the USDC of a new wallet, in US dollars.
+        credits: the prepaid credits of a new wallet, in US dollars.
+        authorization_seconds: the validity of a payment in the offered terms, in seconds.
+        quote_seconds: the validity of a quote, in seconds.
         receipt_delay: seconds until a new receipt appears in the list.
 
     Raises:
-        ImportError: when the extra `sandbox` is not installed.
+        ImportError: the extra `sandbox` is not installed.
 
     Example:
         ```python
@@ -127,10 +127,10 @@ class Sandbox:
         self.stop()
 
     def start(self) -> None:
-        """Listen, and serve in a thread. Does nothing when it is running.
+        """Start the server in a thread. Does nothing if it is running.
 
         Raises:
-            OSError: when the port is taken.
+            OSError: the port is in use.
         """
         if self._thread is not None:
             return
@@ -147,7 +147,7 @@ class Sandbox:
             raise RuntimeError("the sandbox did not start")
 
     def stop(self) -> None:
-        """Close every connection and end the thread. Does nothing when it is stopped."""
+        """Close every connection and end the thread. Does nothing if it is stopped."""
         thread, self._thread = self._thread, None
         if thread is None or self._loop is None or self._wire is None:
             return
@@ -156,12 +156,12 @@ class Sandbox:
 
     @property
     def base_url(self) -> str:
-        """Where it listens; known once it was started."""
+        """The URL of the service; valid after the first start."""
         return f"http://{_HOST}:{self._port}"
 
     @property
     def private_key(self) -> str:
-        """The key of a throwaway wallet with the starting balance, as 0x-hex."""
+        """The private key of a temporary wallet with the starting balance, as hex with `0x`."""
         return self._key
 
     @property
@@ -176,45 +176,45 @@ class Sandbox:
 
     @property
     def access_token(self) -> str:
-        """An access token of a second wallet, which has credits for 100 dollars."""
+        """An access token of a second wallet, with 100 US dollars of credits."""
         return self._token
 
     @property
     def payments(self) -> tuple[Payment, ...]:
-        """Every payment that was settled, oldest first."""
+        """All payments, oldest first."""
         with self._service.lock:
             return tuple(self._service.ledger.payments)
 
     @property
     def rings(self) -> tuple[Ring, ...]:
-        """Every phone that rang, oldest first."""
+        """All phones that rang, oldest first."""
         with self._service.lock:
             return tuple(self._service.switchboard.rings)
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """Every call as it stands, oldest first."""
+        """All calls in their current state, oldest first."""
         with self._service.lock:
             return self._service.switchboard.calls()
 
     @property
     def requests(self) -> tuple[Exchange, ...]:
-        """Every HTTP request and WebSocket handshake, in the order of arrival."""
+        """All HTTP requests and WebSocket handshakes, in the order of arrival."""
         return self._log.all()
 
     @property
     def approvals(self) -> tuple[str, ...]:
-        """The id of every approval that was asked for, oldest first."""
+        """The ids of all requested approvals, oldest first."""
         with self._service.lock:
             return self._service.rules.approvals()
 
     def balance_of(self, address: str) -> Decimal:
-        """The USDC of a wallet, in US dollars."""
+        """Return the USDC of a wallet, in US dollars."""
         with self._service.lock:
             return self._service.ledger.wallet(address).balance
 
     def credits_of(self, address: str) -> Decimal:
-        """The prepaid credits of a wallet, in US dollars."""
+        """Return the prepaid credits of a wallet, in US dollars."""
         with self._service.lock:
             return self._service.ledger.wallet(address).credits
 
@@ -229,14 +229,14 @@ class Sandbox:
             self._service.ledger.wallet(address).credits = amount
 
     def tool(self, **settings: Any) -> VoiceCallTool:  # noqa: ANN401 - of `VoiceCallTool`
-        """A tool that calls here: with the sandbox's wallet, at any hour.
+        """Return a tool for this sandbox, with its wallet and without calling hours.
 
-        Its calls are recorded in memory, for as long as the sandbox is in use.
+        All tools of one sandbox share a journal in memory.
 
         Args:
-            settings: arguments of `VoiceCallTool`; they win.
+            settings: arguments of `VoiceCallTool`, which replace the sandbox's own.
         """
-        # The one place that knows the client: everything else here stands apart from it.
+        # Only this method imports the client: the rest of the sandbox is independent of it.
         from langchain_oneshot_voice.journal import CallJournal  # noqa: PLC0415 - slow to import
         from langchain_oneshot_voice.policy import CallPolicy  # noqa: PLC0415
         from langchain_oneshot_voice.tool import VoiceCallTool  # noqa: PLC0415
@@ -256,68 +256,73 @@ class Sandbox:
         *,
         address: str | None = None,
     ) -> str:
-        """A token of a new wallet with these credits, or of the wallet at `address`."""
+        """Create an access token for a wallet, and set the wallet's credits.
+
+        Args:
+            credits: the prepaid credits, in US dollars.
+            address: the wallet; None for a new one.
+        """
         from eth_account import Account  # noqa: PLC0415 - takes a second to import
 
         return self._give_token(address or str(Account.create().address), credits)
 
     def revoke_access_token(self, token: str | None = None) -> None:
-        """Make a token worthless: this one, or `access_token`."""
+        """Revoke a token; by default `access_token`."""
         with self._service.lock:
             self._service.ledger.revoke_token(token or self._token)
 
     def advance(self, seconds: float) -> None:
-        """Move the service's clock forward: quotes, authorizations and proofs grow old."""
+        """Move the service's clock forward, so that quotes, payments and proofs can expire."""
         with self._service.lock:
             self._service.clock.advance(seconds)
 
     def expect(self, number: str, script: CallScript) -> None:
-        """Say what happens at a number from now on."""
+        """Set what happens at a number from now on."""
         with self._service.lock:
             self._service.line.expect(number, script)
 
     def require_approval(self, above: Decimal | None = Decimal(0), *, at: HoldAt = "quote") -> None:
-        """Hold every call dearer than `above` until it is approved; None holds none."""
+        """Hold every call that costs more than `above` until it is approved; None holds none."""
         with self._service.lock:
             self._service.rules.hold(above, at)
 
     def decide(self, approval_id: str, decision: Literal["approved", "denied"]) -> None:
-        """Answer an approval.
+        """Approve or deny a call.
 
         Raises:
-            KeyError: when there is no such approval.
+            KeyError: there is no such approval.
         """
         with self._service.lock:
             self._service.rules.decide(approval_id, decision)
 
     def deny_action(self, rule: str | None) -> None:
-        """Refuse every call, naming this rule; None lifts it."""
+        """Refuse every call and name this rule; None allows calls again."""
         with self._service.lock:
             self._service.rules.deny(rule)
 
     def inject(self, fault: Fault) -> None:
-        """Let something go wrong, behind whatever is already to go wrong at that leg."""
+        """Inject a fault. It happens after the pending faults of its leg."""
         self._faults.inject(fault)
 
     def tamper(self, leg: Leg, function: Tamper | None) -> None:
-        """Pass every answer of a leg through a function; None ends it."""
+        """Alter every answer of a leg with a function; None stops it."""
         self._faults.tamper(leg, function)
 
     def clear_faults(self) -> None:
-        """Let everything go right again."""
+        """Remove all faults, and all functions of `tamper`."""
         self._faults.clear()
 
     def wait_until(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
-        """Block until a condition holds.
+        """Block until a condition is true.
 
         Raises:
-            TimeoutError: when it does not within `seconds`.
+            TimeoutError: it is still false after `seconds`.
         """
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"this did not happen within {seconds} seconds")
-            time.sleep(_TICK)
+            time.sleep(_POLLING_INTERVAL)
 
     def _give_token(self, address: str, amount: Decimal) -> str:
         with self._service.lock:
@@ -340,7 +345,7 @@ class Sandbox:
 
 
 def _listener(port: int) -> socket.socket:
-    # With the protocol named, asyncio turns off Nagle's algorithm, and answers are not held up.
+    # asyncio disables Nagle's algorithm only if the protocol is given. It would delay answers.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -352,7 +357,7 @@ def _listener(port: int) -> socket.socket:
 
 
 def _listener_on_any_port() -> socket.socket:
-    """Bind a free port that no client gets by itself: it has to be free after a `stop`, too."""
+    """Bind a free port outside the range for clients, so that it stays free after `stop`."""
     for port in random.sample(_PORTS, 100):
         with suppress(OSError):
             return _listener(port)

@@ -1,7 +1,7 @@
-"""The service itself, without HTTP: quote a call, take the money, ring the phone, tell the outcome.
+"""The service without HTTP: quotes a call, takes the payment, rings the phone, reports the outcome.
 
-Every method is one step under one lock, so that requests and the threads of a test never see half
-of a change. What it can't grant it raises as a `Refusal`.
+Every method holds one lock, so that requests and the threads of a test never see a partial change.
+It refuses a request by raising `Refusal`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _USUAL_RECEIPTS: Final = 20
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sends a request, and whether it is certain."""
+    """The sender of a request, and whether it proved its identity."""
 
     wallet: str
     proven: bool
@@ -88,7 +88,12 @@ class Service:
         self._proofs = ProofChecker()
 
     def identify(self, headers: Headers, *, scope: Scope, required: bool = True) -> Caller:
-        """Who sends this, by an access token or a proof; neither is needed unless `required`.
+        """Return the sender of a request, from its access token, its proof or `X-Agent-ID`.
+
+        Args:
+            headers: the headers of the request.
+            scope: what the route does.
+            required: True if the sender has to prove its identity.
 
         Raises:
             Refusal: 400 without `X-Agent-ID`; 401 `proof_required`, `invalid_proof`,
@@ -108,7 +113,7 @@ class Service:
             return Caller(agent, proven=proof is not None)
 
     def quote(self, body: object, headers: Headers, url: str) -> PaymentRequired:
-        """Leg 1: say what a call costs.
+        """Leg one: quote a call.
 
         Raises:
             Refusal: 400, 401 or 403.
@@ -128,10 +133,10 @@ class Service:
             return self._payment_required(quote, url)
 
     def pay(self, body: object, headers: Headers) -> dict[str, Any]:
-        """Leg 2: take the money and ring the phone. Returns the 202's body.
+        """Leg two: take the payment and ring the phone. Return the body of the 202.
 
-        A quote or a payment that was used before is refused as such (409), whatever else may be
-        wrong with it by now: the answer to someone who asks whether the first attempt arrived.
+        A used quote or payment gets a 409 before any other check, so that a client that sends it
+        again learns that the first attempt arrived.
 
         Raises:
             Refusal: 400, 401, 402, 403, 404 or 409; nothing was charged.
@@ -155,10 +160,10 @@ class Service:
             return self._place(quote, payment, headers)
 
     def job(self, request_id: str, caller: Caller) -> dict[str, Any]:
-        """How a call of this wallet stands.
+        """Return the state of a call of this wallet.
 
         Raises:
-            Refusal: 404, when there is none.
+            Refusal: 404, the wallet has no such call.
         """
         with self.lock:
             job = self.switchboard.find(request_id)
@@ -167,7 +172,7 @@ class Service:
             return job.to_wire()
 
     def balance(self, caller: Caller) -> dict[str, Any]:
-        """What a wallet holds."""
+        """Return the balances of a wallet."""
         with self.lock:
             wallet = self.ledger.wallet(caller.wallet)
             return {
@@ -179,10 +184,10 @@ class Service:
             }
 
     def receipts(self, caller: Caller, query: Mapping[str, str]) -> dict[str, Any]:
-        """A wallet's receipts, newest first.
+        """Return a wallet's receipts, newest first.
 
         Raises:
-            Refusal: 400, when `since` or `limit` can't be read.
+            Refusal: 400, `since` or `limit` is invalid.
         """
         limit = _limit(query.get("limit"))
         since = _since(query.get("since"))
@@ -198,23 +203,23 @@ class Service:
         return {"receipts": shown, "count": len(shown), "has_more": len(found) > limit}
 
     def agent(self, caller: Caller) -> dict[str, Any]:
-        """The account behind a credential."""
+        """Return the account of a credential."""
         return {
             "data": {"wallet_address": checksummed(caller.wallet), "chain_id": self._chain.chain_id}
         }
 
     def budgets(self, caller: Caller) -> dict[str, Any]:
-        """An account's own caps, and what it has spent of them today."""
+        """Return the budgets of an account, and its spending today."""
         with self.lock:
             now = self.clock.now()
             spent = self.ledger.spent_today(caller.wallet, now)
             return {"data": self.rules.budgets(caller.wallet, spent=spent, now=now)}
 
     def set_budgets(self, caller: Caller, body: object) -> dict[str, Any]:
-        """Replace an account's own caps; only the wallet itself may, never a token.
+        """Replace the budgets of an account. An access token can't do this.
 
         Raises:
-            Refusal: 400, when they can't be read; 403 for an access token.
+            Refusal: 400, the budgets are invalid; 403, the caller uses an access token.
         """
         if caller.by_token:
             raise Refusal(403, "wallet_required", "An access token cannot change budgets.")
@@ -223,22 +228,22 @@ class Service:
             return self.budgets(caller)
 
     def approval(self, approval_id: str, caller: Caller) -> dict[str, Any]:
-        """How an approval stands.
+        """Return an approval.
 
         Raises:
-            Refusal: 404, when there is none.
+            Refusal: 404, the wallet has no such approval.
         """
         with self.lock:
             approval = self.rules.approval(approval_id, caller.wallet)
             return approval.to_wire(self.clock.now())
 
     def phone_numbers(self, caller: Caller) -> dict[str, Any]:
-        """The numbers that an agent calls from."""
+        """Return the caller numbers of an agent."""
         with self.lock:
             return {"data": {"numbers": list(self.ledger.wallet(caller.wallet).phone_numbers)}}
 
     def buy_phone_number(self, caller: Caller) -> dict[str, Any]:
-        """Give an agent a number; prepaid credits pay.
+        """Assign a caller number to an agent, and charge its credits.
 
         Raises:
             Refusal: 402 `insufficient_credits`.
@@ -261,7 +266,7 @@ class Service:
         return Caller(holder, proven=True, by_token=True)
 
     def _payer(self, headers: Headers, payment: SignedPayment | None) -> Caller:
-        """Who pays. A signed payment proves its wallet by itself; nothing else does here."""
+        """Return the payer. A signed payment proves its wallet; otherwise a proof is required."""
         if payment is None or payment.is_stub:
             return self.identify(headers, scope="write", required=payment is not None)
         agent = headers.get("x-agent-id", "").lower()
@@ -271,7 +276,7 @@ class Service:
 
     def _price(self, caller: Caller, request: CallRequest) -> Quote:
         wallet = self.ledger.wallet(caller.wallet)
-        # A conference speaks from a number that is shared; any other call from the wallet's own.
+        # A conference uses a shared caller number, and any other call one of the wallet's own.
         needs_number = not request.conference and not wallet.phone_numbers
         return self._quotes.give(
             caller.wallet,

@@ -1,8 +1,8 @@
-"""The switchboard: calls that were paid for, from the first ring to the last status.
+"""The switchboard: paid calls, from the first ring to the final status.
 
-A call's states follow each other in real time: `pending` when it is placed (the phone rings at
-once), `processing` while it lasts, then its last status. Whoever listens hears each change. The
-switchboard runs on the server's event loop; while the server is stopped, calls wait.
+A call changes its status in real time: it is `pending` when it is placed (the phone rings at once),
+then `processing`, and then it has its final status. Subscribers are notified of each change. The
+switchboard runs on the server's event loop; while the server is stopped, calls pause.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ logger = logging.getLogger("langchain_oneshot_voice.sandbox")
 _PENDING_SHARE: Final = 0.25
 
 
-class Listener(Protocol):
-    """Who hears of a call's changes: an open socket."""
+class Subscriber(Protocol):
+    """A receiver of a call's changes: an open socket."""
 
-    def hear(self, job: dict[str, Any]) -> None:
-        """Take one job, in the shape of the poll's answer, without waiting."""
+    def notify(self, job: dict[str, Any]) -> None:
+        """Receive one job, in the format of the poll's answer. Must not block."""
 
 
 @dataclass(eq=False)
 class Job:
-    """One call on its way."""
+    """One call and its state."""
 
     quote: Quote
     pick_up: PickUp
@@ -52,10 +52,10 @@ class Job:
     status: str = "pending"
     updated_at: float = 0.0
     result: dict[str, Any] | None = None
-    listeners: set[Listener] = field(default_factory=set)
+    subscribers: set[Subscriber] = field(default_factory=set)
 
     def to_wire(self) -> dict[str, Any]:
-        """In the shape of the poll's answer."""
+        """Return the JSON of the poll's answer."""
         job: dict[str, Any] = {
             "request_id": self.request_id,
             "tool": "voice",
@@ -78,7 +78,7 @@ class Job:
         return job
 
     def to_record(self) -> Call:
-        """As a test sees it."""
+        """Return the record for tests."""
         return Call(
             request_id=self.request_id,
             wallet=checksummed(self.quote.wallet),
@@ -90,18 +90,18 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether the call is over."""
+        """True if the call has ended."""
         return self.status not in ("pending", "processing")
 
 
 class Switchboard:
-    """Every call, and the phones that rang.
+    """All calls, and the phones that rang.
 
     Args:
-        lock: held at each step of a call, since tests look on from other threads.
-        clock: what the jobs are dated by.
-        call_seconds: how long a call takes, unless its script says otherwise.
-        on_end: told of each call that is over, with the credit for its unused minutes.
+        lock: held for each change of a call, since tests read from other threads.
+        clock: the clock for the times of jobs.
+        call_seconds: the duration of a call, unless its script sets one.
+        on_end: called with each ended call and the credit for its unused minutes.
     """
 
     def __init__(
@@ -122,20 +122,20 @@ class Switchboard:
         self.rings: list[Ring] = []
 
     def connect(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let the calls go on, on this loop; call from it."""
+        """Continue the calls on this event loop. Must be called from the loop."""
         self._loop = loop
         for job in list(self._unfinished.values()):
             self._schedule(job)
 
     def disconnect(self) -> None:
-        """Hold every call where it is."""
+        """Pause all calls."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
         self._loop = None
 
     def place(self, quote: Quote, pick_up: PickUp, receipt: Receipt, request_id: str) -> Job:
-        """Ring the phones of a call that was paid for."""
+        """Ring the phones of a paid call."""
         now = self._clock.now()
         seconds = pick_up.script.seconds
         job = Job(
@@ -155,20 +155,24 @@ class Switchboard:
         return job
 
     def find(self, request_id: str) -> Job | None:
-        """The call of this id, if there is one."""
+        """Return the call with this id, if there is one."""
         return self._jobs.get(request_id)
 
     def calls(self) -> tuple[Call, ...]:
-        """Every call, oldest first."""
+        """Return all calls, oldest first."""
         return tuple(job.to_record() for job in self._jobs.values())
 
-    def listen(self, listener: Listener, request_id: str, wallet: str) -> Job | None:
-        """Tell `listener` of a call of `wallet`, now and at each change."""
+    def subscribe(self, subscriber: Subscriber, request_id: str, wallet: str) -> Job | None:
+        """Notify a subscriber of a wallet's call now and at each change.
+
+        Returns:
+            The call; None if the wallet has no such call.
+        """
         job = self._jobs.get(request_id)
         if job is None or job.quote.wallet != wallet:
             return None
-        job.listeners.add(listener)
-        listener.hear(job.to_wire())
+        job.subscribers.add(subscriber)
+        subscriber.notify(job.to_wire())
         return job
 
     def _schedule(self, job: Job) -> None:
@@ -202,7 +206,7 @@ class Switchboard:
         result = job.pick_up.result
         credit = Decimal(0)
         if result is not None:
-            credit = _unused(job.quote, result.get("duration_seconds"))
+            credit = _credit_for_unused_minutes(job.quote, result.get("duration_seconds"))
             job.result = {
                 "cost": usd(job.quote.total),
                 "credit_issued": float(credit),
@@ -218,21 +222,21 @@ class Switchboard:
         job.updated_at = self._clock.now()
         logger.info("%s %s", job.request_id, status)
         message = job.to_wire()
-        for listener in job.listeners:
-            listener.hear(message)
+        for subscriber in job.subscribers:
+            subscriber.notify(message)
 
 
 def new_request_id() -> str:
-    """An id for a call."""
+    """Return a new id for a call."""
     return f"req_{secrets.token_hex(12)}"
 
 
 def mask(number: str) -> str:
-    """A phone number that can be logged: its last four digits."""
+    """Return the last four digits of a phone number, for logs."""
     return f"…{number[-4:]}"
 
 
-def _unused(quote: Quote, duration: object) -> Decimal:
+def _credit_for_unused_minutes(quote: Quote, duration: object) -> Decimal:
     if not isinstance(duration, int | float):
         return Decimal(0)
     used = math.ceil(duration / 60)

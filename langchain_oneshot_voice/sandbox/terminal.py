@@ -1,6 +1,6 @@
-"""The sandbox at a terminal: how to point a program at it, and what happens while it runs.
+"""Runs the sandbox in a terminal: prints how to use it, and then a log of its events.
 
-Importing this needs the extra `cli`.
+Importing this module needs the extra `cli`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _USAGE_ERROR = 2
 
 
 def run(*, port: int, call_seconds: float, chain: str) -> int:
-    """Serve until interrupted. Returns the exit status."""
+    """Serve until Ctrl-C or SIGTERM, and return the exit status."""
     console = Console()
     if chain not in CHAINS:
         console.print(f"[red]There is no chain {chain!r}; use {' or '.join(CHAINS)}.[/red]")
@@ -69,7 +69,7 @@ def _introduce(sandbox: Sandbox, console: Console) -> None:
 
 
 def _plain(console: Console, line: str) -> None:
-    """Print a line that is to be copied: unstyled, and never wrapped."""
+    """Print a line for copying: without styles and without wrapping."""
     console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
@@ -102,7 +102,7 @@ def _log_events(console: Console) -> None:
 
 
 def _wait_for_interrupt() -> None:
-    """Wait for Ctrl-C, or for being asked to end."""
+    """Wait for Ctrl-C or SIGTERM."""
     ended = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -111,5 +111,5 @@ def _wait_for_interrupt() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     while not ended.is_set():
-        # On Windows a wait without end is not interrupted by Ctrl-C.
+        # On Windows, Ctrl-C does not interrupt a wait without a timeout.
         ended.wait(1.0 if sys.platform == "win32" else None)

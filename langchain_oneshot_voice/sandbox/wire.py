@@ -1,8 +1,7 @@
-"""The wire: what lies between the service and a client, and where things go wrong on order.
+"""The wire: an ASGI application around the service, which logs exchanges and injects faults.
 
-An ASGI application around the real one. It writes down every exchange, lets tests alter answers,
-and makes faults happen as they do in life: on the connection itself, not as pretended errors.
-The server puts the connection's transport into each scope's state, so that it can be broken.
+It lets tests alter answers. Faults are real: it resets or closes the TCP connection itself. For
+that, the server puts the transport of the connection into the state of each scope.
 """
 
 from __future__ import annotations
@@ -39,26 +38,26 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole answer."""
+    """A complete answer."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
     def json(self) -> dict[str, Any] | None:
-        """The body as an object; None when it is not one."""
+        """Return the body as a JSON object; None if it is not one."""
         decoded = _decode(self.body)
         return decoded if isinstance(decoded, dict) else None
 
 
 class ExchangeLog:
-    """Every exchange, in the order of arrival."""
+    """All exchanges, in the order of arrival."""
 
     def __init__(self) -> None:
         self._exchanges: list[Exchange] = []
 
     def open(self, scope: Scope, leg: str, fault: Fault | None) -> int:
-        """Write down that a request has arrived; returns its place in the log."""
+        """Log the arrival of a request, and return its index in the log."""
         query = scope["query_string"].decode()
         self._exchanges.append(
             Exchange(
@@ -71,27 +70,27 @@ class ExchangeLog:
         )
         return len(self._exchanges) - 1
 
-    def note(self, place: int, *, body: object = None, status: int | None = None) -> None:
-        """Add what has become known of an exchange."""
-        known = self._exchanges[place]
-        self._exchanges[place] = replace(
-            known,
-            body=known.body if body is None else body,
-            status=known.status if status is None else status,
+    def note(self, index: int, *, body: object = None, status: int | None = None) -> None:
+        """Add the body or the status to an exchange."""
+        exchange = self._exchanges[index]
+        self._exchanges[index] = replace(
+            exchange,
+            body=exchange.body if body is None else body,
+            status=exchange.status if status is None else status,
         )
 
     def all(self) -> tuple[Exchange, ...]:
-        """The log so far."""
+        """Return the exchanges until now."""
         return tuple(self._exchanges)
 
 
 @dataclass(frozen=True)
 class _Visit:
-    """One request or one socket: its two ends, and what is to go wrong."""
+    """One request or one socket, and its fault."""
 
     leg: str
     fault: Fault | None
-    place: int
+    index: int
     scope: Scope
     receive: Receive
     send: Send
@@ -103,7 +102,7 @@ class _Visit:
 
     @property
     def transport(self) -> asyncio.Transport:
-        """The connection itself."""
+        """The transport of the connection."""
         transport: asyncio.Transport = self.scope["state"]["transport"]
         return transport
 
@@ -113,17 +112,17 @@ class _Visit:
             pass
 
     async def reset(self) -> None:
-        """Close the connection by a reset."""
+        """Close the connection with a TCP reset."""
         reset(self.transport)
         await self.gone()
 
     async def close(self) -> None:
-        """Close the connection politely, once what was written has left."""
+        """Close the connection after all written bytes are sent."""
         self.transport.close()
         await self.gone()
 
     async def read(self) -> bytes | None:
-        """The request's body; None when the client left before it was complete."""
+        """Return the body of the request; None if the client disconnected before its end."""
         chunks = []
         while (message := await self.receive())["type"] != "http.disconnect":
             chunks.append(message.get("body", b""))
@@ -132,7 +131,12 @@ class _Visit:
         return None
 
     async def answer(self, reply: Reply, share: float = 1.0) -> None:
-        """Send an answer; or a share of its body, under a length that promises all of it."""
+        """Send an answer, or only a share of its body.
+
+        Args:
+            reply: the answer.
+            share: the part of the body to send; `content-length` always counts the whole body.
+        """
         headers = {**reply.headers, "content-length": str(len(reply.body))}
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
         await self.send({"type": "http.response.start", "status": reply.status, "headers": encoded})
@@ -141,7 +145,7 @@ class _Visit:
 
 
 class Wire:
-    """The service as it is seen from the other end of a cable."""
+    """The ASGI application that clients connect to."""
 
     def __init__(self, app: ASGIApp, faults: FaultBox, log: ExchangeLog) -> None:
         self.faults = faults
@@ -153,8 +157,8 @@ class Wire:
         """Serve one request or one socket."""
         leg = leg_of(scope)
         fault = self.faults.take(leg)
-        place = self._log.open(scope, leg, fault)
-        visit = _Visit(leg, fault, place, scope, receive, send)
+        index = self._log.open(scope, leg, fault)
+        visit = _Visit(leg, fault, index, scope, receive, send)
         if scope["type"] == "websocket":
             await self._serve_socket(visit)
         else:
@@ -167,14 +171,14 @@ class Wire:
         body = await visit.read()
         if body is None:
             return
-        self._log.note(visit.place, body=_decode(body))
+        self._log.note(visit.index, body=_decode(body))
         reply = None
         if visit.fault is None or visit.fault.acting:
             reply = self._altered(visit.leg, await _ask(self._app, visit.scope, body))
         if visit.fault is not None:
-            reply = await self._spoil(visit, visit.fault, reply)
+            reply = await self._apply_fault(visit, visit.fault, reply)
         if reply is not None:
-            self._log.note(visit.place, status=reply.status)
+            self._log.note(visit.index, status=reply.status)
             await visit.answer(reply)
 
     def _altered(self, leg: str, reply: Reply) -> Reply:
@@ -184,8 +188,8 @@ class Wire:
         status, headers, body = tamper(reply.status, dict(reply.headers), reply.json())
         return Reply(status, dict(headers), b"" if body is None else json.dumps(body).encode())
 
-    async def _spoil(self, visit: _Visit, fault: Fault, reply: Reply | None) -> Reply | None:
-        """Let the fault happen. Returns the answer to send instead; None when there is none."""
+    async def _apply_fault(self, visit: _Visit, fault: Fault, reply: Reply | None) -> Reply | None:
+        """Carry out a fault, and return the answer to send instead, if there is one."""
         match fault.kind:
             case "reset_before" | "reset_after":
                 await visit.reset()
@@ -208,7 +212,7 @@ class Wire:
         return None
 
     async def _hang(self, visit: _Visit) -> None:
-        """Say nothing until the client leaves or the server stops."""
+        """Send nothing until the client disconnects or the server stops."""
         gone = asyncio.create_task(visit.gone())
         stopping = asyncio.create_task(self.stopping.wait())
         await asyncio.wait({gone, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -223,21 +227,21 @@ class Wire:
             case "refuse" if visit.fault is not None:
                 await self._refuse_socket(visit, visit.fault.status)
             case "silent" | "close" | "reset_after":
-                await self._neglect_socket(visit)
+                await self._fail_socket(visit)
             case _:
                 await self._app(visit.scope, visit.receive, self._altered_pushes(visit))
 
     async def _refuse_socket(self, visit: _Visit, status: int) -> None:
         await visit.receive()
-        self._log.note(visit.place, status=status)
+        self._log.note(visit.index, status=status)
         await visit.send({"type": "websocket.http.response.start", "status": status, "headers": []})
         await visit.send({"type": "websocket.http.response.body", "body": b""})
 
-    async def _neglect_socket(self, visit: _Visit) -> None:
-        """Accept, and then say nothing, or end the connection at the first word."""
+    async def _fail_socket(self, visit: _Visit) -> None:
+        """Accept, and then send nothing, or end the connection at the first message."""
         await visit.receive()
         await visit.send({"type": "websocket.accept"})
-        self._log.note(visit.place, status=101)
+        self._log.note(visit.index, status=101)
         if visit.kind == "silent":
             await visit.gone()
         elif (await visit.receive())["type"] != "websocket.disconnect":
@@ -247,11 +251,11 @@ class Wire:
                 await visit.send({"type": "websocket.close", "code": 1011})
 
     def _altered_pushes(self, visit: _Visit) -> Send:
-        """A `send` that passes each push through the tamper function, or breaks it in half."""
+        """Return a `send` that alters each push, or cuts it in half for the fault `garbage`."""
 
         async def send(message: Message) -> None:
             if message["type"] == "websocket.accept":
-                self._log.note(visit.place, status=101)
+                self._log.note(visit.index, status=101)
             if message["type"] == "websocket.send":
                 text = message["text"]
                 tamper = self.faults.tamper_of("socket")
@@ -266,7 +270,7 @@ class Wire:
 
 
 def leg_of(scope: Scope) -> str:
-    """Which route, or which half of one, a request is for."""
+    """Return the leg of a request."""
     path = scope["path"]
     if scope["type"] == "websocket":
         return "socket"
@@ -287,14 +291,14 @@ def leg_of(scope: Scope) -> str:
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """Close a connection with a TCP reset, as when the machine at its end has died."""
+    """Close a connection with a TCP reset, as if the other machine had crashed."""
     connection = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     transport.abort()
 
 
 async def _ask(app: ASGIApp, scope: Scope, body: bytes) -> Reply:
-    """Let the service answer, and keep the answer."""
+    """Return the answer of the service, without sending it."""
     sent: list[Message] = []
 
     async def receive() -> Message:

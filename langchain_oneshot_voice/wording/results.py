@@ -7,7 +7,6 @@ phone stands behind a bar, whatever line breaks or markers the speech contains.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Literal, assert_never
@@ -15,7 +14,7 @@ from typing import Any, Literal, assert_never
 from pydantic import BaseModel
 
 from langchain_oneshot_voice.schemas import VoiceCallResult
-from langchain_oneshot_voice.visible_text import bounded, head_and_tail, plain, quoted
+from langchain_oneshot_voice.visible_text import bounded, head_and_tail, plain, quoted, web_link
 from langchain_oneshot_voice.wording import spelling
 
 Conflict = Literal[
@@ -46,7 +45,8 @@ _TRANSCRIPT_HEAD, _TRANSCRIPT_TAIL = 1000, 1800
 _LONGEST_FIELD = 1200
 """Characters of a summary, or of the facts that the service extracted."""
 
-_LINK = re.compile(r"https?://[!-~]{1,300}")
+_LONGEST_LINK = 300
+"""Characters of a recording's link that a model is shown; a longer one is left out."""
 
 
 def text_for_model(result: VoiceCallResult) -> str:
@@ -176,14 +176,14 @@ def _particulars(result: VoiceCallResult) -> str:
     unpaid = result.call_status in {"quoted", "awaiting_approval", "rejected"}
     back = ", nothing was charged" if unpaid else back
     ended = result.ended_reason or result.outcome
-    recording = _LINK.fullmatch(result.recording_url or "")
+    recording = web_link(result.recording_url, _LONGEST_LINK)
     label = "Price" if unpaid else "Cost"
     parts = [
         f"Duration: {_minutes(seconds)}." if seconds is not None else "",
         f"{label}: {spelling.dollars(paid)}{back}." if paid is not None else "",
         f"Ended: {spelling.code(ended)}." if ended else "",
         f"Request id: {spelling.code(result.request_id)}." if result.request_id else "",
-        f"Recording: {recording[0]}" if recording else "",
+        f"Recording: {recording}" if recording else "",
     ]
     return " ".join(part for part in parts if part)
 

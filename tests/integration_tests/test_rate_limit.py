@@ -100,9 +100,9 @@ async def test_withdrawn_call_does_not_wait_for_its_turn(
 def test_retry_after_is_hostile_input() -> None:
     """No pause is longer than half a minute, whatever is asked for."""
     limit = RateLimit()
-    limit.heed(1e9)
+    limit.pause_for(1e9)
     assert LONGEST_PAUSE - 1 < limit.left() <= 2 * LONGEST_PAUSE
-    limit.heed(0.5)  # a shorter one does not end it
+    limit.pause_for(0.5)  # a shorter one does not end it
     assert limit.left() > LONGEST_PAUSE - 1
 
 
@@ -112,12 +112,12 @@ async def test_limit_that_is_said_again_and_again_holds_no_request_for_ever() ->
 
     async def say_again() -> None:
         while True:
-            limit.heed(1.0)
+            limit.pause_for(1.0)
             await asyncio.sleep(0.01)
 
     saying = asyncio.create_task(say_again())
     await asyncio.sleep(0)
     began = time.monotonic()
-    await limit.rest()
+    await limit.wait()
     saying.cancel()
     assert 0.19 < time.monotonic() - began < 5

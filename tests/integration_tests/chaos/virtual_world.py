@@ -357,7 +357,7 @@ class Client:
         self._process = process
 
     @property
-    def told_at(self) -> float:
+    def service_time(self) -> float:
         """The service's clock, which is right."""
         return self._service.clock.time()
 
