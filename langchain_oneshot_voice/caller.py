@@ -223,7 +223,7 @@ class VoiceCaller(CallerServices):
             Calls that a live worker holds are left to it; those of which it turns out that
             nothing was charged are closed and not listed.
         """
-        return ENGINE.call(self._recover, *self.whose(config), max_wait, every_tenant)
+        return ENGINE.call(self._recover, *self.for_run(config), max_wait, every_tenant)
 
     async def arecover(
         self,
@@ -233,7 +233,7 @@ class VoiceCaller(CallerServices):
         config: RunnableConfig | None = None,
     ) -> list[VoiceCallResult | VoiceCallError]:
         """Like `recover`, from any event loop."""
-        return await ENGINE.acall(self._recover, *self.whose(config), max_wait, every_tenant)
+        return await ENGINE.acall(self._recover, *self.for_run(config), max_wait, every_tenant)
 
     def pause(self, reason: str, *, by: str | None = None) -> None:
         """Stop all calls, of everybody who shares the journal, until `resume`.
@@ -309,7 +309,7 @@ class VoiceCaller(CallerServices):
     ) -> _Intent:
         """Everything that is meant by one call. Counts equal requests, so make it once a call."""
         config = ensure_config(config)
-        credential, usual = self.whose(config)
+        credential, usual = self.for_run(config)
         policy = policy or usual
         window = policy.duplicate_window.total_seconds() if policy.duplicate_window else 0.0
         key = call_key or CallKey.from_config(

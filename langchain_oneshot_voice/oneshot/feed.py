@@ -27,7 +27,7 @@ from langchain_oneshot_voice.oneshot.client import OneShotClient
 from langchain_oneshot_voice.oneshot.reading import LARGEST_ANSWER, beside_others, fields, read_json
 from langchain_oneshot_voice.oneshot.transport import WeatherError
 from langchain_oneshot_voice.oneshot.wallet import AccessToken
-from langchain_oneshot_voice.timing import USUAL, Timing
+from langchain_oneshot_voice.timing import DEFAULT_TIMING, Timing
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -85,7 +85,7 @@ class ResultFeed:
         timing: how often to look.
     """
 
-    def __init__(self, client: OneShotClient, timing: Timing = USUAL) -> None:
+    def __init__(self, client: OneShotClient, timing: Timing = DEFAULT_TIMING) -> None:
         self._client = client
         self._timing = timing
         self._waiters: dict[str, list[_Waiter]] = {}
