@@ -91,7 +91,7 @@ class VoiceCallInput(BaseModel):
                 " times, quantities), what counts as success, and what to do if the first choice"
                 " is not available. Example: 'Book a table for 2 tonight at 7pm under the name"
                 " Rivera; if 7pm is taken, accept 6:30 to 8pm; get a confirmation.' For several"
-                " numbers, say what the people on the line should settle together."
+                " numbers, say what the people on the line should agree on."
             ),
         ),
     ]
@@ -111,8 +111,7 @@ class VoiceCallInput(BaseModel):
         Field(
             max_length=1000,
             description=(
-                "Who is calling and in what manner, such as 'A polite assistant making a"
-                " reservation'."
+                "The caller's role and manner, such as 'A polite assistant making a reservation'."
             ),
         ),
     ] = None
@@ -136,7 +135,7 @@ class VoiceCallInput(BaseModel):
         Field(
             ge=1,
             le=30,
-            description="The longest that the call may take, 1 to 30 minutes. Longer costs more.",
+            description="Longest duration of the call, 1 to 30 minutes. Longer calls cost more.",
         ),
     ] = None
 

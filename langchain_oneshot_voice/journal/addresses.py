@@ -64,7 +64,7 @@ def check_address(where: str | Path | None, *, sandbox_port: int | None = None) 
 
     Raises:
         ConfigurationError: the URL can't be read or is of another database; psycopg is missing; a
-            file can't be made or written.
+            file can't be created or written.
     """
     where = address(where, sandbox_port=sandbox_port)
     fault = address_fault(where)
