@@ -1,4 +1,4 @@
-"""Refusing arguments that can't be meant: one that is misspelt would otherwise be ignored."""
+"""Checks of constructor arguments: a misspelt argument raises and is not ignored."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ P = ParamSpec("P")
 
 
 def require_known(what: str, given: Iterable[str], known: Collection[str]) -> None:
-    """Refuse arguments that are not known.
+    """Raise if an argument is not known.
+
+    Args:
+        what: the class's name, for the message.
+        given: the names of the arguments that were passed.
+        known: all names that the class accepts.
 
     Raises:
-        TypeError: names each, and the argument that may have been meant.
+        TypeError: names each unknown argument and a known one with a similar name.
     """
     unknown = sorted(set(given) - set(known))
     if unknown:
@@ -26,18 +31,18 @@ def require_known(what: str, given: Iterable[str], known: Collection[str]) -> No
 
 
 LONGEST_SECONDS = 1e9
-"""Thirty years. A thread can't wait for centuries: it would end instead, with all that it does."""
+"""About 30 years. Python's thread waits raise `OverflowError` for a much longer timeout."""
 
 
 def is_seconds(value: object) -> bool:
-    """Whether it is a time that can be waited for: a number above zero, and not too large."""
+    """True if the value is a usable number of seconds: above 0, at most `LONGEST_SECONDS`."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     return 0 < value <= LONGEST_SECONDS
 
 
-def knowing_its_arguments(init: Callable[P, None]) -> Callable[P, None]:
-    """Decorate an `__init__`, so that it refuses other arguments with a suggestion."""
+def reject_unknown_arguments(init: Callable[P, None]) -> Callable[P, None]:
+    """Decorate an `__init__` to raise for unknown arguments, with a suggestion."""
     known = list(inspect.signature(init).parameters)[1:]
     what = init.__qualname__.partition(".")[0]
 

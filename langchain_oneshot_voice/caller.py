@@ -230,7 +230,7 @@ class VoiceCaller(CallerServices):
             The result, or the error, of each of this wallet's unfinished calls. Calls that a live
             worker owns are not included. Calls that were not charged are closed and not included.
         """
-        return ENGINE.call(self._recover, *self.whose(config), max_wait, every_tenant)
+        return ENGINE.call(self._recover, *self.for_run(config), max_wait, every_tenant)
 
     async def arecover(
         self,
@@ -240,7 +240,7 @@ class VoiceCaller(CallerServices):
         config: RunnableConfig | None = None,
     ) -> list[VoiceCallResult | VoiceCallError]:
         """Like `recover`, from any event loop."""
-        return await ENGINE.acall(self._recover, *self.whose(config), max_wait, every_tenant)
+        return await ENGINE.acall(self._recover, *self.for_run(config), max_wait, every_tenant)
 
     def pause(self, reason: str, *, by: str | None = None) -> None:
         """Stop all calls of all processes that share the journal, until `resume`.
@@ -316,7 +316,7 @@ class VoiceCaller(CallerServices):
     ) -> _Intent:
         """Collect what defines one call. This counts equal requests: call it once per call."""
         config = ensure_config(config)
-        credential, default_policy = self.whose(config)
+        credential, default_policy = self.for_run(config)
         policy = policy or default_policy
         key = call_key or CallKey.from_config(
             request, config, tool_call_id=tool_call_id, window=duplicate_seconds(policy)

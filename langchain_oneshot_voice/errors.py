@@ -1,20 +1,20 @@
-"""What can go wrong with a call, in words a model can act on.
+"""The errors of a call, with messages that a model can act on.
 
     VoiceCallError               (a langchain_core ToolException)
-    ├── ConfigurationError       no credential, a bad address: mend the program
-    ├── InvalidCallError         the request can't be sent as it is: mend the request
-    ├── CallRefusedError         the service, the account or a policy said no
-    ├── PaymentTermsError        the price or its terms were not what was agreed: nothing signed
-    ├── PaymentRefusedError      the service did not take the payment
-    ├── ServiceUnavailableError  the service was out of reach or failed, before anything was paid
-    └── CallUnknownError         paid or not, rung or not: nobody can know yet
+    ├── ConfigurationError       no credential, or a wrong address: correct the program
+    ├── InvalidCallError         the request can't be sent as it is: correct the request
+    ├── CallRefusedError         the service, the account or the policy does not allow the call
+    ├── PaymentTermsError        the price or its terms are not as agreed: nothing was signed
+    ├── PaymentRefusedError      the service did not accept the payment
+    ├── ServiceUnavailableError  the service could not be reached or failed, before a payment
+    └── CallUnknownError         it is not known whether the call was paid, or whether it rang
 
-An error stands for a call that did not happen, or of which nobody can know whether it did. A call
-that was placed and came to nothing (busy, no answer) is a result, not an error.
+An error means that the call was not placed, or that it is not known whether it was placed. A call
+that was placed and reached nobody (busy, no answer) is a result, not an error.
 
-Each error says three things beside its message: `charged` (did money move), `safe_to_retry` (may
-the same call be asked for again, as it is), and `request_id` (the service's own id of the call, if
-there is one). The message itself tells a model what happened, whether money moved, and what to do.
+Beside its message, each error has `charged` (whether money moved), `safe_to_retry` (whether the
+same request may be sent again unchanged) and `request_id` (the service's id of the call, if it has
+one). The message tells a model what happened, whether money moved, and what to do next.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, Literal
 from langchain_core.tools import ToolException
 
 Charged = Literal["no", "yes", "unknown"]
-"""Whether money moved: `no` (none did and none will), `yes`, or `unknown` (it may have)."""
+"""Whether money moved: `no` (it did not and will not), `yes`, or `unknown` (it may have)."""
 
 _MONEY: dict[Charged, str] = {
     "no": "Nothing was charged.",
@@ -35,16 +35,16 @@ _MONEY: dict[Charged, str] = {
 
 
 class VoiceCallError(ToolException):
-    """A call that did not happen, or of which nobody can know whether it did.
+    """The call was not placed, or it is not known whether it was placed.
 
     Attributes:
         code: a stable word for programs, such as `budget_exceeded`.
         charged: whether money moved: `no`, `yes` or `unknown`.
-        safe_to_retry: whether the same call, unchanged, may be asked for again.
-        request_id: the service's id of the call, where one is known.
-        reason: what happened, in a sentence.
-        advice: what to do next, in a sentence; may be empty.
-        details: what the service or a rule said beside its code, such as `resets_at`.
+        safe_to_retry: `True` if the same request may be sent again unchanged.
+        request_id: the service's id of the call; `None` if it is not known.
+        reason: what happened, in one sentence.
+        advice: what to do next, in one sentence; may be empty.
+        details: more facts from the service or from a rule, such as `resets_at`.
 
     Example:
         ```python
@@ -82,7 +82,7 @@ class VoiceCallError(ToolException):
         super().__init__(" ".join(p for p in (reason, _MONEY[self.charged], advice, known) if p))
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Survive pickling: between processes, and into a graph's checkpoint."""
+        """Support pickling: errors travel between processes and into a graph's checkpoint."""
         return _revive, (type(self), self.__dict__.copy())
 
 
@@ -92,7 +92,7 @@ def _revive(kind: type[VoiceCallError], state: dict[str, object]) -> VoiceCallEr
 
 
 class ConfigurationError(VoiceCallError):
-    """The tool was set up in a way that can't place calls; the program has to be mended."""
+    """The tool's settings can't place calls; the program has to be corrected."""
 
     default_code = "configuration"
 
@@ -104,19 +104,19 @@ class InvalidCallError(VoiceCallError):
 
 
 class CallRefusedError(VoiceCallError):
-    """The service, the account's rules or the application's policy said no before paying."""
+    """The service, the account's rules or the policy refused the call before it was paid."""
 
     default_code = "refused"
 
 
 class PaymentTermsError(VoiceCallError):
-    """The terms of the payment were not what was agreed; nothing was signed."""
+    """The payment terms are not as agreed; nothing was signed."""
 
     default_code = "payment_terms_refused"
 
 
 class PaymentRefusedError(VoiceCallError):
-    """The service did not take the payment: the balance is short, or it would not verify."""
+    """The service did not accept the payment: the balance is too low, or verification failed."""
 
     default_code = "payment_refused"
 
@@ -129,10 +129,10 @@ class ServiceUnavailableError(VoiceCallError):
 
 
 class CallUnknownError(VoiceCallError):
-    """The call was paid for, or was about to be, and the answer was lost.
+    """The payment was sent, or was about to be sent, and the answer was lost.
 
-    Asking for the same call again with the same call key is safe: it looks the first one up.
-    Asking for it as a new call is not.
+    It is safe to repeat the request with the same call key: that looks up the first call. It is not
+    safe to repeat it as a new call.
     """
 
     default_code = "unknown"

@@ -1,4 +1,4 @@
-"""What a caller is set to: checked when it is made, and frozen from then on."""
+"""The settings of a caller: checked when it is created, and immutable after that."""
 
 from __future__ import annotations
 
@@ -23,69 +23,77 @@ from langchain_oneshot_voice.oneshot.environment import PRODUCTION_URL, Environm
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import OnProgress
-from langchain_oneshot_voice.timing import USUAL, Timing
+from langchain_oneshot_voice.timing import DEFAULT_TIMING, Timing
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CallerSettings:
-    """The settings of a `VoiceCaller`, which alone holds them."""
+    """The settings of a `VoiceCaller`. A tool reads and changes them here."""
 
     credential: Credential | Callable[[RunnableConfig], Credential]
-    """Who pays; or a function of the run's config, for a server with many users."""
+    """The wallet key or access token that pays; or a function of the run's config that returns one,
+    for a server with many users."""
     _: KW_ONLY
     base_url: str | None = None
-    """The service, https or a loopback address; `ONESHOT_BASE_URL`, else production."""
+    """URL of the service: https, or a loopback address. Default: `ONESHOT_BASE_URL`, else
+    production."""
     policy: CallPolicy | Callable[[RunnableConfig], CallPolicy] = field(default_factory=CallPolicy)
-    """Limits on calls; or a function of the run's config that gives them."""
+    """Limits on calls; or a function of the run's config that returns them."""
     approval: Approval = "never"
-    """Who is asked before a call is paid for: `"never"`, `"interrupt"` or a function."""
+    """Who approves a call before it is paid: `"never"`, `"interrupt"` or a function."""
     journal: str | Path | CallJournal | None = None
-    """A SQLAlchemy URL, a path, `"memory"` or a `CallJournal`; by default what
-    `ONESHOT_VOICE_JOURNAL` names, else a SQLite file in the user's data directory, where a service
-    on this machine, such as a sandbox, has a file of its own."""
+    """A SQLAlchemy URL, a path, `"memory"` or a `CallJournal`. Default: `ONESHOT_VOICE_JOURNAL`,
+    else a SQLite file in the user's data directory. A service on this machine, such as a sandbox,
+    gets a separate file there."""
     on_progress: OnProgress | None = None
-    """Told of each step of each call, as a `CallProgress`."""
+    """A function that receives each step of each call as a `CallProgress`."""
     max_wait: float | None = None
-    """Seconds to wait for an outcome before an in-progress result is handed back; by default the
-    longest that the call may take, and two minutes."""
+    """Seconds to wait for an outcome before an in-progress result is returned. Default: the call's
+    maximum duration plus two minutes."""
     outcome_schema: OutcomeSchema | None = None
     """A pydantic model or JSON schema to fill from each call."""
     outcome_model: BaseChatModel | None = None
-    """The chat model that fills it; without one, the service's notes do."""
-    timing: Timing = USUAL
-    """How long to wait for what."""
+    """The chat model that fills the schema; without one, the service's notes fill it."""
+    timing: Timing = DEFAULT_TIMING
+    """Timeouts, intervals and leases."""
     retention: timedelta | None = None
-    """How long after its end a call's words and numbers are kept, of this account and tenant; by
-    default until somebody forgets them."""
+    """How long the words and numbers of a call of this account and tenant are kept after it ends.
+    Default: until they are removed with `forget`."""
     environment: Environment = field(init=False)
-    """Where the service is."""
+    """The service's address and the chain it is paid on."""
 
+    # A dataclass generates its own `__init__`, so unknown arguments are checked here.
     def __new__(cls, *_settings: object, **named: object) -> Self:
-        """Refuse arguments that are not known, and say which one may have been meant."""
+        """Raise for unknown arguments, with a suggestion."""
         require_known(cls.__name__, named, [f.name for f in fields(cls) if f.init])
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        """Check every setting, without opening anything."""
+        """Check every setting without opening a file or a connection."""
         base_url = self.base_url or os.environ.get("ONESHOT_BASE_URL")
+        # The dataclass is frozen: only `object.__setattr__` can still set a field.
         object.__setattr__(self, "base_url", base_url)
         object.__setattr__(self, "environment", Environment.at(base_url or PRODUCTION_URL))
         self._check()
         journal = self.journal or os.environ.get(ENVIRONMENT)
         if journal and not isinstance(journal, CallJournal):
-            # It is this one from now on, wherever the process goes and whatever is set later.
+            # Resolve the address once: a later change of directory or environment has no effect.
             object.__setattr__(self, "journal", address(journal))
 
     def __copy__(self) -> Self:
-        """It is frozen."""
+        """Return the same object: it is immutable."""
         return self
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        """It is frozen, and its journal is the record of every copy."""
+        """Return the same object: it is immutable, and all copies must share one journal."""
         return self
 
-    def whose(self, config: RunnableConfig | None) -> tuple[Credential, CallPolicy]:
-        """Who pays, and within which limits, in a run of this config."""
+    def for_run(self, config: RunnableConfig | None) -> tuple[Credential, CallPolicy]:
+        """Return the credential and the policy of a run with this config.
+
+        Raises:
+            ConfigurationError: if a function returns something else.
+        """
         credential, policy = self.credential, self.policy
         if callable(credential):
             credential = credential(ensure_config(config))
@@ -99,7 +107,7 @@ class CallerSettings:
 
     @property
     def region(self) -> str | None:
-        """Where national numbers are from, if that is the same for everybody."""
+        """Country of numbers without a country code; `None` if it depends on the run's config."""
         return self.policy.default_region if isinstance(self.policy, CallPolicy) else None
 
     def _check(self) -> None:
@@ -126,7 +134,7 @@ class CallerSettings:
             raise wording.setting_unusable("journal", "a URL, a path, or a CallJournal")
         if not isinstance(self.journal, CallJournal):
             check_address(self.journal, sandbox_port=self.environment.sandbox_port)
-        if self.retention is not None and not _is_span(self.retention):
+        if self.retention is not None and not _is_retention(self.retention):
             raise wording.setting_unusable("retention", "a timedelta that is not negative")
         if not isinstance(self.timing, Timing):
             raise wording.setting_unusable("timing", "a Timing")
@@ -134,5 +142,5 @@ class CallerSettings:
             check_schema(self.outcome_schema)
 
 
-def _is_span(value: object) -> bool:
+def _is_retention(value: object) -> bool:
     return isinstance(value, timedelta) and value >= timedelta(0)

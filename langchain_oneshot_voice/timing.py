@@ -1,4 +1,4 @@
-"""Timing: every patience, pause and lease of a caller, in seconds."""
+"""Timing: every timeout, polling interval, backoff and lease of a caller, in seconds."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from langchain_oneshot_voice.backoff import backoff
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """How long to wait for what, in seconds. The defaults suit a phone call that costs money.
+    """Timeouts, intervals and leases, in seconds.
 
     Raises:
-        ConfigurationError: when a time is not a number above zero, or when a lease could lapse
-            between two heartbeats.
+        ConfigurationError: if a time is not a number above 0 and at most 1e9, or if the lease is
+            not longer than the heartbeat interval.
 
     Example:
         ```python
@@ -26,54 +26,56 @@ class Timing:
     """
 
     connect: float = 10.0
-    """Until a connection to the service stands."""
+    """Timeout for a connection to the service."""
     quote: float = 90.0
-    """Until the answer to a question for a price begins: a model reads the objective first."""
+    """Timeout until the answer to a quote request begins. The service runs a model to make it."""
     payment: float = 90.0
-    """Until the answer to a payment begins; so long others wait for a call that pays for the
-    wallet's number."""
+    """Timeout until the answer to a payment begins. A wallet's other first calls wait as long for
+    the call that pays for its number."""
     answer: float = 20.0
-    """Until any other answer of the service begins."""
+    """Timeout until any other answer of the service begins."""
     answer_rest: float = 15.0
-    """For the rest of an answer, once it has begun."""
+    """Timeout for the rest of an answer after it has begun."""
     payment_rest: float = 60.0
-    """For the rest of the answer to a payment, which is worth waiting for."""
+    """Timeout for the rest of the answer to a payment after it has begun."""
 
     first_poll: float = 1.5
-    """Before the first look at a call that has no socket to hear from."""
+    """Delay before the first poll of a call while the result socket is closed."""
     slowest_poll: float = 5.0
-    """Between looks, once they have backed off."""
+    """Longest polling interval after backoff, while the result socket is closed."""
     socket_open: float = 10.0
-    """Until the socket is open."""
+    """Timeout for opening the result socket."""
     socket_first_news: float = 3.0
-    """Until a call is looked at that the socket says nothing of: it may have ended before."""
+    """How long the open socket may report nothing about a new call before the call is polled: it
+    may have ended before the subscription."""
     socket_silence: float = 15.0
-    """The same, once the socket has said something of the call."""
+    """The same for a call that the socket has reported before, or that was polled before."""
     socket_trusted: float = 30.0
-    """Between looks at a call, whatever an open socket says."""
+    """Longest polling interval of a call, whatever the open socket reports."""
     socket_linger: float = 30.0
-    """For which the socket stays open after the last call has ended, for the next one."""
+    """How long the socket stays open for a next call after the last one has ended."""
 
     payment_unsent: float = 20.0
-    """For which to try to send a payment that never left this machine."""
+    """How long to retry a payment that never left this machine."""
     payment_cancelled: float = 3.0
-    """For which a payment on its way may still be answered after its caller is cancelled."""
+    """Grace period for an in-flight payment after its caller is cancelled."""
     payment_expired: float = 60.0
-    """After a payment has expired, before its absence among the receipts is believed."""
+    """How long after a payment's expiry its absence from the receipts is taken as proof that it was
+    not charged."""
     account_approval: float = 300.0
-    """For an approval that the account's rules at the provider ask for."""
+    """How long to wait for an approval that the account's rules at the provider require."""
     pause: float = 0.25
-    """Before looking again at what is not known yet; it grows from here to `longest_pause`."""
+    """First pause between retries and polls in the life of a call; it grows to `longest_pause`."""
     longest_pause: float = 5.0
-    """See `pause`."""
+    """Longest pause between these retries and polls."""
 
     heartbeat: float = 1.0
-    """Between a process's heartbeats in the journal, while it has calls."""
+    """Interval between a process's heartbeats in the journal while it has calls."""
     lease: float = 4.0
-    """Without a heartbeat, until other processes may take a process's calls over."""
+    """Time without a heartbeat after which other processes may take over a process's calls."""
 
     def __post_init__(self) -> None:
-        """Check every time."""
+        """Check every value."""
         for field in fields(self):
             if not is_seconds(getattr(self, field.name)):
                 raise wording.timing_unusable(field.name)
@@ -86,4 +88,4 @@ class Timing:
             yield backoff(attempt, self.pause, self.longest_pause)
 
 
-USUAL = Timing()
+DEFAULT_TIMING = Timing()

@@ -1,7 +1,7 @@
-"""VoiceCallTool: what a model sees.
+"""VoiceCallTool: a LangChain tool around `VoiceCaller`.
 
-A LangChain tool around `VoiceCaller`: its arguments as a JSON schema, its answers as text for the
-model with a `VoiceCallResult` beside it, its refusals as errors that a model can act on.
+The arguments are a JSON schema. An answer is text for the model, with a `VoiceCallResult` as the
+artifact. A refusal is an error that the model can act on.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from langchain_oneshot_voice.arguments import require_known
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import OnProgress
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
-from langchain_oneshot_voice.timing import USUAL, Timing
+from langchain_oneshot_voice.timing import DEFAULT_TIMING, Timing
 from langchain_oneshot_voice.visible_text import bounded
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 class _LangChainSettings(TypedDict, total=False):
-    """The fields of every LangChain tool."""
+    """Fields that every LangChain tool has."""
 
     name: str
     description: str
@@ -65,12 +65,12 @@ class _LangChainSettings(TypedDict, total=False):
 
 
 class VoiceCallTool(BaseTool):
-    """Lets a model place a phone call, pay for it, and read what happened.
+    """Lets a model place a phone call, pay for it, and read the outcome.
 
     Setup:
-        Install `langchain-oneshot-voice`, and give one credential: a wallet's private key, which
-        pays in USDC, or an access token, which spends prepaid credits. To try it without either,
-        run the sandbox (`oneshot-voice sandbox`) and point `base_url` at it.
+        Install `langchain-oneshot-voice` and pass one credential: a wallet's private key, which
+        pays in USDC, or an access token, which spends prepaid credits. To try it without a
+        credential, run the sandbox (`oneshot-voice sandbox`) and set `base_url` to its address.
 
         ```bash
         export ONESHOT_WALLET_PRIVATE_KEY="0x..."
@@ -93,7 +93,7 @@ class VoiceCallTool(BaseTool):
         )
         ```
 
-    Invoke with a tool call, for a `ToolMessage` whose artifact is a `VoiceCallResult`:
+    Invoke with a tool call to get a `ToolMessage` with a `VoiceCallResult` as artifact:
         ```python
         message = tool.invoke(
             {"name": "voice_call", "args": {...}, "id": "call-1", "type": "tool_call"}
@@ -109,31 +109,34 @@ class VoiceCallTool(BaseTool):
         ```
 
     Args:
-        private_key: the paying wallet's key, 64 hexadecimal digits; `ONESHOT_WALLET_PRIVATE_KEY`.
-        access_token: a token that spends prepaid credits; `ONESHOT_ACCESS_TOKEN`.
-        credential: instead of the two, a `WalletKey` or an `AccessToken`; or a function of the
-            run's config that gives one, for a server where each user pays for themselves.
-        base_url: the service, https or a loopback address; `ONESHOT_BASE_URL`, else production.
+        private_key: the paying wallet's key, 64 hexadecimal digits. Default:
+            `ONESHOT_WALLET_PRIVATE_KEY`.
+        access_token: a token that spends prepaid credits. Default: `ONESHOT_ACCESS_TOKEN`.
+        credential: a `WalletKey` or an `AccessToken` in place of these two; or a function of the
+            run's config that returns one, for a server where each user pays.
+        base_url: URL of the service, https or a loopback address. Default: `ONESHOT_BASE_URL`, else
+            production.
         policy: limits that no argument of a tool call can loosen; or a function of the run's config
-            that gives each user or tenant of a server limits of their own.
-        approval: who is asked, with the price in front of them, before a call is paid for:
-            `"never"`; `"interrupt"`, the person behind a LangGraph graph; or a function of the
-            request and the quote that answers with a decision.
-        journal: where calls are recorded: a SQLAlchemy URL, a path, `"memory"` or a `CallJournal`;
-            `ONESHOT_VOICE_JOURNAL`, else a SQLite file in the user's data directory.
-        on_progress: a function, sync or async, that is told each step as a `CallProgress`.
-        max_wait: seconds to wait for the outcome before an in-progress result is handed back; by
-            default the longest that the call may take, and two minutes.
-        outcome_schema: a pydantic model, or a JSON schema, to fill from each call.
-        outcome_model: the chat model that fills it; without one, what the service noted does.
-        timing: how long to wait for what.
-        retention: how long after its end a call's words and numbers are kept; by default until
-            somebody forgets them.
-        langchain: the fields of every LangChain tool, such as `name` and `callbacks`.
+            that returns them, for a server with limits for each user or tenant.
+        approval: who approves the price before a call is paid: `"never"`; `"interrupt"` for a
+            person behind a LangGraph graph; or a function of the request and the quote that returns
+            a decision.
+        journal: where calls are recorded: a SQLAlchemy URL, a path, `"memory"` or a `CallJournal`.
+            Default: `ONESHOT_VOICE_JOURNAL`, else a SQLite file in the user's data directory.
+        on_progress: a sync or async function that receives each step as a `CallProgress`.
+        max_wait: seconds to wait for the outcome before an in-progress result is returned. Default:
+            the call's maximum duration plus two minutes.
+        outcome_schema: a pydantic model or a JSON schema to fill from each call.
+        outcome_model: the chat model that fills the schema; without one, the service's notes fill
+            it.
+        timing: timeouts, intervals and leases. Default: `Timing()`.
+        retention: how long a call's words and numbers are kept after it ends. Default: until they
+            are removed with `forget`.
+        langchain: fields that every LangChain tool has, such as `name` and `callbacks`.
 
     Raises:
-        ConfigurationError: when there is no credential, or a setting can't be used.
-        TypeError: when an argument is not known.
+        ConfigurationError: if there is no credential, or if a setting can't be used.
+        TypeError: if an argument is not known.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True)
@@ -147,7 +150,7 @@ class VoiceCallTool(BaseTool):
 
     _caller: VoiceCaller = PrivateAttr()
 
-    if TYPE_CHECKING:  # read and changed where they are: at the caller
+    if TYPE_CHECKING:  # `__getattr__` and `__setattr__` read and change them on the caller
         private_key: SecretStr | None
         access_token: SecretStr | None
         credential: Credential | Callable[[RunnableConfig], Credential]
@@ -162,7 +165,7 @@ class VoiceCallTool(BaseTool):
         timing: Timing
         retention: timedelta | None
 
-    def __init__(  # noqa: PLR0913 - each is one thing that a user may want to set
+    def __init__(  # noqa: PLR0913 - one argument for each setting
         self,
         *,
         private_key: str | SecretStr | None = None,
@@ -199,7 +202,7 @@ class VoiceCallTool(BaseTool):
             max_wait=max_wait,
             outcome_schema=outcome_schema,
             outcome_model=outcome_model,
-            timing=USUAL if timing is None else timing,
+            timing=DEFAULT_TIMING if timing is None else timing,
             retention=retention,
         )
         super().__init__(**langchain)
@@ -207,20 +210,21 @@ class VoiceCallTool(BaseTool):
 
     @property
     def caller(self) -> VoiceCaller:
-        """What places the calls, and holds every setting of them; use it to recover or list them.
+        """The `VoiceCaller` that places the calls and holds their settings.
 
-        A setting of the tool that is assigned makes a new one, for the calls from then on.
+        Use it to recover or list calls. Assigning a setting of the tool replaces the caller for all
+        later calls.
         """
         return self._caller
 
     def __repr_args__(self) -> Iterable[tuple[str, Any]]:
-        """Show what tells two tools apart."""
-        asks = self.approval if isinstance(self.approval, str) else "a function"
+        """Yield the name, the address and the approval mode, and no secret."""
+        approval = self.approval if isinstance(self.approval, str) else "a function"
         yield from (("name", self.name), ("base_url", self.caller.environment.base_url))
-        yield "approval", asks
+        yield "approval", approval
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - of any field
-        """Change a setting. It holds from the next call on, or is refused and nothing changes."""
+        """Change a setting for all later calls; an invalid value raises and changes nothing."""
         if name in _SECRETS:
             from langchain_oneshot_voice.oneshot.wallet import credential  # noqa: PLC0415 - as above
 
@@ -234,24 +238,24 @@ class VoiceCallTool(BaseTool):
             super().__setattr__(name, value)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy the tool, with these settings changed; a change is checked as at the beginning."""
+        """Copy the tool and change some settings of the copy; the constructor's checks apply."""
         copied = super().model_copy(deep=deep)
         for name, value in (update or {}).items():
             setattr(copied, name, value)
         return copied
 
     def configurable_fields(self, **_fields: AnyConfigurableField) -> NoReturn:
-        """Refuse what would make another tool for a run, of the environment's settings alone."""
+        """Raise `TypeError`: LangChain would build a tool without this tool's settings."""
         raise TypeError(wording.not_configurable(type(self).__name__))
 
     def run(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as LangChain's
-        """Run the tool, as `invoke` does. A setting given here would be ignored: it is refused."""
-        _require_no_setting(kwargs)
+        """Run the tool. Raise `TypeError` for a setting, which a run would ignore."""
+        _reject_settings(kwargs)
         return super().run(*args, **kwargs)
 
     async def arun(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as LangChain's
-        """Like `run`, as `ainvoke` does."""
-        _require_no_setting(kwargs)
+        """Like `run`, for async callers."""
+        _reject_settings(kwargs)
         return await super().arun(*args, **kwargs)
 
     def batch(
@@ -260,9 +264,9 @@ class VoiceCallTool(BaseTool):
         config: RunnableConfig | list[RunnableConfig] | None = None,
         **kwargs: Any,  # noqa: ANN401 - as LangChain's
     ) -> list[Any]:
-        """Make calls in threads, as LangChain does, all at once unless `max_concurrency` says less.
+        """Place all calls at once, each in a thread, unless `max_concurrency` limits them.
 
-        LangChain alone has as many threads as suit work; these only wait.
+        LangChain's own default limit fits threads that compute; these threads only wait.
         """
         return super().batch(inputs, _all_at_once(config, len(inputs)), **kwargs)
 
@@ -272,25 +276,25 @@ class VoiceCallTool(BaseTool):
         config: RunnableConfig | Sequence[RunnableConfig] | None = None,
         **kwargs: Any,  # noqa: ANN401 - as LangChain's
     ) -> Iterator[tuple[int, Any]]:
-        """Like `batch`, and yield each answer with its index as it comes."""
+        """Like `batch`, but yield each answer with its index as soon as it is ready."""
         return super().batch_as_completed(inputs, _all_at_once(config, len(inputs)), **kwargs)
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled."""
+        """Raise `TypeError`: a tool holds a secret and open connections."""
         raise TypeError(wording.not_picklable(type(self).__name__))
 
     @field_serializer("*", mode="wrap", when_used="json")
-    def _as_json(self, value: Any, ordinary: SerializerFunctionWrapHandler) -> Any:  # noqa: ANN401 - of any field
-        """Write functions and classes, which JSON has not, by their names."""
-        return value.__qualname__ if callable(value) else ordinary(value)
+    def _as_json(self, value: Any, default: SerializerFunctionWrapHandler) -> Any:  # noqa: ANN401 - of any field
+        """Serialize functions and classes by name; JSON has no type for them."""
+        return value.__qualname__ if callable(value) else default(value)
 
     if not TYPE_CHECKING:
-        # Pydantic's older name for it would leave what makes the calls as it was.
+        # Pydantic's deprecated `copy` would bypass `__setattr__` and keep the old caller.
         copy = model_copy
 
-        # A type checker would take any name for an attribute.
+        # Hidden from type checkers: with `__getattr__` they accept any attribute name.
         def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of any setting
-            """Read a setting where it is."""
+            """Return a setting of the caller."""
             if name in _SECRETS:
                 credential = self._caller.credential
                 return credential.secret if _SECRETS[name] == type(credential).__name__ else None
@@ -301,9 +305,9 @@ class VoiceCallTool(BaseTool):
     def _to_args_and_kwargs(
         self, tool_input: str | dict[str, Any], tool_call_id: str | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Keep the tool call's id: with the thread's it identifies the call.
+        """Pass the tool call's id to `_run`: it is part of the call key.
 
-        `InjectedToolCallId` would do the same, and would refuse a plain `invoke`.
+        `InjectedToolCallId` is not used because it raises on a plain `invoke`.
         """
         args, kwargs = super()._to_args_and_kwargs(tool_input, tool_call_id)
         return args, kwargs | {"tool_call_id": tool_call_id}
@@ -323,7 +327,7 @@ class VoiceCallTool(BaseTool):
             tool_name=self.name,
             config=patch_config(config, callbacks=callbacks),
         )
-        return _told(result)
+        return _content_and_artifact(result)
 
     async def _arun(
         self,
@@ -340,13 +344,14 @@ class VoiceCallTool(BaseTool):
             tool_name=self.name,
             config=patch_config(config, callbacks=callbacks),
         )
-        return _told(result)
+        return _content_and_artifact(result)
 
 
-def _told(result: VoiceCallResult) -> tuple[str, VoiceCallResult]:
-    """The text for the model, and the artifact, which a graph's checkpoint is to hold."""
+def _content_and_artifact(result: VoiceCallResult) -> tuple[str, VoiceCallResult]:
+    """Return the text for the model, and the artifact with bounded fields."""
     from langchain_oneshot_voice.oneshot.results import LARGEST_RAW, shortened  # noqa: PLC0415 - not for a model
 
+    # The artifact is stored in a graph's checkpoints; the journal keeps the whole result.
     quote = result.quote
     if quote is not None:
         quote = quote.model_copy(update={"raw": shortened(quote.raw)})
@@ -363,27 +368,28 @@ def _told(result: VoiceCallResult) -> tuple[str, VoiceCallResult]:
 def _all_at_once(
     config: RunnableConfig | Sequence[RunnableConfig] | None, count: int
 ) -> list[RunnableConfig]:
-    """The config of each run, the first of which tells LangChain how many threads there are."""
+    """Return the config of each run, with enough threads for all runs at once."""
     configs = get_config_list(config, count)
+    # LangChain reads the number of threads from the first config only.
     if configs and configs[0].get("max_concurrency") is None:
         configs[0]["max_concurrency"] = min(count, _MOST_THREADS)
     return configs
 
 
-def _require_no_setting(given: Mapping[str, object]) -> None:
-    """Refuse settings of the tool that are given to one run of it, such as by `bind`."""
+def _reject_settings(given: Mapping[str, object]) -> None:
+    """Raise if a run is given a setting of the tool, for example by `bind`."""
     for name in sorted(given.keys() & (_SETTINGS | _SECRETS.keys())):
         raise TypeError(wording.setting_of_the_tool(name))
 
 
 _MOST_THREADS = 1000
-"""Threads that wait for calls of one batch. `VoiceCaller.call_many` needs none."""
+"""Largest number of threads of one batch. `VoiceCaller.call_many` needs no threads."""
 
 _SECRETS = {"private_key": "WalletKey", "access_token": "AccessToken"}
-"""The secrets that a credential may be made of, and the credential."""
+"""Arguments that hold a secret, and the class of the credential that each one makes."""
 
 _SETTINGS = frozenset(
     {"credential", "base_url", "policy", "approval", "journal", "on_progress", "max_wait"}
     | {"outcome_schema", "outcome_model", "timing", "retention"}
 )
-"""The caller's settings that the tool has, too."""
+"""Settings of the caller that are also arguments and attributes of the tool."""

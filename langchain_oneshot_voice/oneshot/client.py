@@ -35,7 +35,7 @@ from langchain_oneshot_voice.oneshot.transport import (
 )
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, Scope, WalletKey
 from langchain_oneshot_voice.schemas import VoiceCallQuote
-from langchain_oneshot_voice.timing import USUAL, Timing
+from langchain_oneshot_voice.timing import DEFAULT_TIMING, Timing
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class OneShotClient:
         credential: Credential,
         transport: Transport,
         *,
-        timing: Timing = USUAL,
+        timing: Timing = DEFAULT_TIMING,
         attempts: int = 4,
         rate_limit: RateLimit | None = None,
     ) -> None:

@@ -31,7 +31,7 @@ from langchain_oneshot_voice.oneshot.reading import (
 )
 from langchain_oneshot_voice.oneshot.transport import WeatherError
 from langchain_oneshot_voice.oneshot.wallet import AccessToken
-from langchain_oneshot_voice.timing import USUAL, Timing
+from langchain_oneshot_voice.timing import DEFAULT_TIMING, Timing
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -95,7 +95,7 @@ class ResultFeed:
         timing: the polling intervals and timeouts.
     """
 
-    def __init__(self, client: OneShotClient, timing: Timing = USUAL) -> None:
+    def __init__(self, client: OneShotClient, timing: Timing = DEFAULT_TIMING) -> None:
         self._client = client
         self._timing = timing
         self._waiters: dict[str, list[_Waiter]] = {}

@@ -25,7 +25,7 @@ import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberType, shortnumberinfo, timezone
 
 from langchain_oneshot_voice import wording
-from langchain_oneshot_voice.schemas import SPELLING, mask_number
+from langchain_oneshot_voice.schemas import SEPARATORS, mask_number
 
 NumberKind = Literal[
     "fixed_line", "mobile", "fixed_line_or_mobile", "toll_free", "voip", "universal_access"
@@ -130,7 +130,7 @@ def read_number(spelled: str, *, default_region: str | None = None) -> PhoneNumb
     Raises:
         NumberRefusedError: it can't be called.
     """
-    dialled = SPELLING.sub("", spelled)
+    dialled = SEPARATORS.sub("", spelled)
     if not _DIALLED.fullmatch(dialled) or len(dialled) > _LONGEST_DIALLED:
         raise NumberRefusedError("invalid_number", dialled, wording.number_fault("not_a_number"))
     number = _parsed(dialled, default_region)
@@ -161,7 +161,7 @@ def read_prefix(spelled: str) -> str:
     Raises:
         ValueError: no number in E.164 can start like this.
     """
-    prefix = SPELLING.sub("", spelled)
+    prefix = SEPARATORS.sub("", spelled)
     if not _PREFIX.fullmatch(prefix) or "(0)" in spelled:
         raise ValueError(wording.setting_fault("prefix", given=spelled[:_LONGEST_DIALLED]))
     number = _parsed(prefix, None)

@@ -18,7 +18,7 @@ from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from langchain_oneshot_voice.arguments import knowing_its_arguments
+from langchain_oneshot_voice.arguments import reject_unknown_arguments
 
 from .account_rules import HoldAt
 from .chain import CHAINS, ChainName
@@ -65,7 +65,7 @@ class Sandbox:
         ```
     """
 
-    @knowing_its_arguments
+    @reject_unknown_arguments
     def __init__(
         self,
         *,

@@ -1,17 +1,17 @@
-"""Every text that a model reads, in one place: refusals, results, and what the tool says of itself.
+"""Every text that a model reads, in one place.
 
-    instructions.py  the tool's description, faulty arguments, the form that a model fills
-    refusals.py      why a call was not made, or why nobody can know yet
-    service.py       what the service's answers and payment terms amount to
-    policy.py        what the application's policy has against a call
-    journal.py       what is wrong with the journal's address, database or file
-    program.py       what is wrong with the program: credential, address, policy, packages
-    results.py       what became of a call: the verdict and the whole text
-    spelling.py      how all of them spell amounts, times and numbers
+    instructions.py  the tool's description, invalid arguments, the extraction form
+    refusals.py      a call was not placed, or it is not known whether it was placed
+    service.py       the service's answers and payment terms
+    policy.py        the application's policy does not allow a call
+    journal.py       the journal's address, database or file can't be used
+    program.py       the program's credential, address, policy or packages can't be used
+    results.py       the result of a call: its verdict and the whole text
+    spelling.py      amounts, times, numbers and quotations in all these texts
 
-Plain functions return the ready-made error or text; no other module holds such text, but for the
-descriptions of the arguments, which stand with them in `schemas.py`, and the sentence on money that
-`VoiceCallError` adds. `tests/unit_tests/snapshots/wording.md` shows every text as it comes out.
+Each function returns an error or a text. Other modules contain no such text, with two exceptions:
+the descriptions of the arguments are in `schemas.py`, and `VoiceCallError` adds the sentence about
+money. `tests/unit_tests/snapshots/wording.md` shows every text.
 """
 
 from langchain_oneshot_voice.wording.instructions import (

@@ -1,7 +1,7 @@
-"""Why a call was not made, or why nobody can know yet: the life of a call in errors.
+"""Errors for a call that was not placed, or of which this is not known.
 
-Each text says what happened, then whether money moved (`VoiceCallError` adds that), then what to
-do. The policy's own refusals are in `policy.py`, those that the service sends in `service.py`.
+Each message says what happened, whether money moved (`VoiceCallError` adds that), and what to do
+next. Refusals by the policy are in `policy.py`, refusals by the service in `service.py`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from langchain_oneshot_voice.wording import spelling
 
 
 def number_busy(numbers: tuple[str, ...], request_id: str | None) -> CallRefusedError:
-    """Another call of the same wallet may be on one of the numbers.
+    """Another call of the same wallet may be in progress with one of the numbers.
 
     Args:
-        numbers: those that the other call rings.
-        request_id: the service's id of the other call.
+        numbers: the numbers of the other call.
+        request_id: the service's id of the other call; `None` if it is not known.
     """
     return CallRefusedError(
         f"Another call to {spelling.masked(numbers)} is still in progress, or its outcome is not"
-        " known yet. This call was not placed: the number does not ring twice at once.",
+        " known yet. This call was not placed: a number is never called twice at the same time.",
         code="number_busy",
         advice="Wait for the outcome of the other call; do not redial.",
         request_id=request_id,
@@ -42,37 +42,43 @@ def number_busy(numbers: tuple[str, ...], request_id: str | None) -> CallRefused
 def number_suppressed(numbers: tuple[str, ...]) -> CallRefusedError:
     """The numbers are on the do-not-call list."""
     return CallRefusedError(
-        f"Somebody at {spelling.masked(numbers)} has asked not to be called again.",
+        f"A person at {spelling.masked(numbers)} has asked not to be called again.",
         code="number_suppressed",
-        advice="Do not call this number, now or later; tell the user.",
+        advice="Do not call this number again; tell the user.",
     )
 
 
 def calls_stopped(reason: str, by: str, since: float) -> CallRefusedError:
-    """Somebody turned the stop switch on.
+    """The stop switch is on.
 
     Args:
-        reason: why, in their words.
-        by: who they are.
-        since: when, in epoch seconds.
+        reason: the reason given by the person who turned it on; may be empty.
+        by: that person's name.
+        since: when it was turned on, in epoch seconds.
     """
     why = spelling.words(reason)
     return CallRefusedError(
         f"{spelling.code(by)} stopped all calls at {spelling.moment(since)}"
         f"{f', saying: {why}' if why else '.'}",
         code="calls_stopped",
-        advice="Do not try again before calls are allowed again; tell the user.",
+        advice="Do not try again until calls are allowed again; tell the user.",
         details={"reason": reason, "by": by, "since": since},
     )
 
 
 def number_limit_reached(number: str, cap: int, resets_at: float | None) -> CallRefusedError:
-    """The number was called as often as the policy allows in a day."""
+    """The number has reached the policy's limit of calls in 24 hours.
+
+    Args:
+        number: the number, unmasked.
+        cap: the limit.
+        resets_at: when the next call is allowed, in epoch seconds; `None` if the limit is zero.
+    """
     return CallRefusedError(
         f"{spelling.masked([number])} was called {spelling.count(cap, 'time')} in the last 24"
-        f" hours, and the limit is {cap}.{_room_again(resets_at)}",
+        f" hours, and the limit is {cap}.{_possible_again(resets_at)}",
         code="number_limit_reached",
-        advice=_retry_then(resets_at),
+        advice=_retry_advice(resets_at),
         details={"cap": cap, "resets_at": resets_at},
     )
 
@@ -80,13 +86,21 @@ def number_limit_reached(number: str, cap: int, resets_at: float | None) -> Call
 def daily_cost_limit_reached(
     cap: Decimal, spent: Decimal, amount: Decimal, resets_at: float | None
 ) -> CallRefusedError:
-    """The call would cost more than is left of the day's limit."""
+    """The call costs more than the rest of the limit for 24 hours.
+
+    Args:
+        cap: the limit, in US dollars.
+        spent: the part of it that is spent or reserved.
+        amount: the price of the call.
+        resets_at: when the call fits the limit, in epoch seconds; `None` if it costs more than the
+            whole limit.
+    """
     return CallRefusedError(
-        f"The call costs {spelling.dollars(amount)}. {spelling.dollars(spent)} of the"
-        f" {spelling.dollars(cap)} that calls may cost in 24 hours is spent or reserved."
-        f"{_room_again(resets_at)}",
+        f"The call costs {spelling.dollars(amount)}. Calls may cost {spelling.dollars(cap)} in 24"
+        f" hours, and {spelling.dollars(spent)} of this is spent or reserved."
+        f"{_possible_again(resets_at)}",
         code="daily_cost_limit_reached",
-        advice=_retry_then(resets_at),
+        advice=_retry_advice(resets_at),
         details={
             "cap": str(cap),
             "spent": str(spent),
@@ -97,34 +111,34 @@ def daily_cost_limit_reached(
 
 
 def held_elsewhere(request_id: str | None) -> CallUnknownError:
-    """Another worker makes this same call and needs longer than this one may wait."""
+    """Another worker is making the same call and did not finish within this worker's timeout."""
     return CallUnknownError(
         "Another worker is making this same call and has not finished.",
         code="held_elsewhere",
-        advice="Ask for the same call again later: that reads its outcome and does not call twice.",
+        advice="Repeat the same request later: it returns the outcome and does not call twice.",
         safe_to_retry=True,
         request_id=request_id,
     )
 
 
 _LOOK_UP = (
-    "Do not place this call again, in these or other words; tell the user. Asking again under the"
-    " same call key looks up the first call and pays nothing new."
+    "Do not place this call again, not even in other words; tell the user. A request with the same"
+    " call key only looks up the first call and pays nothing."
 )
 
 
 def fate_unknown(request_id: str | None) -> CallUnknownError:
-    """The payment was sent, or was about to be, and no answer says what happened to it."""
+    """The payment was sent, or was about to be sent, and its answer is not known."""
     return CallUnknownError(
-        "The call was paid for, or was about to be, and the service's answer was lost: the phone"
-        " may have rung.",
+        "The payment was sent, or was about to be sent, and the service's answer was lost. The"
+        " phone may have rung.",
         advice=_LOOK_UP,
         request_id=request_id,
     )
 
 
 def fate_unrecorded(trouble: object) -> CallUnknownError:
-    """The payment was signed, and the record of it can't be read or written any more.
+    """The payment was signed, and then its record could not be read or written.
 
     Args:
         trouble: the journal's error.
@@ -141,27 +155,27 @@ def key_reused() -> InvalidCallError:
     return InvalidCallError(
         "This idempotency key was already used for a different call, or from another wallet.",
         code="idempotency_key_reused",
-        advice="The program has to give each call a key of its own.",
+        advice="The program has to use a different key for each call.",
     )
 
 
 def no_stable_price() -> ServiceUnavailableError:
-    """Each quote expired, or was not accepted any more, before it could be paid."""
+    """Every quote expired or was no longer accepted before it could be paid."""
     return ServiceUnavailableError(
-        "Each price that the service gave had expired before the call could be paid.",
+        "Every price from the service expired before the call could be paid.",
         advice="Try again later.",
     )
 
 
 def account_approval_ended(status: str, approval_id: str) -> CallRefusedError:
-    """The approval that the account's rules ask for was not given.
+    """The approval that the account's rules require was not given.
 
     Args:
         status: the service's word, such as `denied` or `expired`.
-        approval_id: the approval at the provider.
+        approval_id: the provider's id of the approval.
     """
     return CallRefusedError(
-        "The account's rules held this call for a person's approval, and the approval is"
+        "The account's rules require a person's approval for this call, and the approval is"
         f" {spelling.code(status)}.",
         code=f"approval_{status}",
         advice="Do not retry; tell the user.",
@@ -170,17 +184,17 @@ def account_approval_ended(status: str, approval_id: str) -> CallRefusedError:
 
 
 def account_approval_pending(details: Mapping[str, Any]) -> CallRefusedError:
-    """Nobody has answered yet to the approval that the account's rules ask for.
+    """The approval that the account's rules require is still open.
 
     Args:
-        details: of the service's refusal, such as the approval's id.
+        details: facts from the service's refusal, such as the approval's id.
     """
     return CallRefusedError(
-        "The account's rules hold this call until a person approves it, and nobody has answered"
+        "The account's rules require a person's approval for this call, and nobody has answered"
         " yet.",
         code="approval_required",
-        advice="Tell the user that the call waits for approval at the provider. Asking for the same"
-        " call again later continues from there.",
+        advice="Tell the user that the call waits for approval at the provider. Repeat the same"
+        " request later: it continues from there.",
         safe_to_retry=True,
         details=details,
     )
@@ -190,7 +204,7 @@ def refused_by_application(problem: object) -> CallRefusedError:
     """The application's own check does not allow the call.
 
     Args:
-        problem: the application's reason; anything but a text is shown as it is.
+        problem: the application's reason; a value that is not a `str` is converted to one.
     """
     why = _sentence(str(problem)) or "no reason given."
     return CallRefusedError(
@@ -201,7 +215,7 @@ def refused_by_application(problem: object) -> CallRefusedError:
 
 
 def payment_not_sent(why: str) -> ServiceUnavailableError:
-    """The service could not be reached with the payment, so it never left this machine."""
+    """The service could not be reached, so the payment never left this machine."""
     return ServiceUnavailableError(
         f"The phone service could not be reached: {why}.",
         advice="The payment was not sent and no phone rang. Try again later.",
@@ -212,17 +226,17 @@ def journal_unavailable(trouble: object) -> ConfigurationError:
     """The journal can't be opened, read or written.
 
     Args:
-        trouble: the journal's error, which says what to set.
+        trouble: the journal's error, which says what to do.
     """
     return ConfigurationError(
         f"The journal, which records every call, can't be used: {_sentence(str(trouble))}",
         code="journal_unavailable",
-        advice="No call is placed without it; asking again does not help. Tell the user.",
+        advice="No call is placed without it, and trying again does not help. Tell the user.",
     )
 
 
 def approval_needs_langgraph() -> ConfigurationError:
-    """`approval="interrupt"` was chosen and LangGraph is not installed."""
+    """`approval="interrupt"` is set, but LangGraph is not installed."""
     return ConfigurationError(
         "approval='interrupt' needs LangGraph.",
         code="approval_unavailable",
@@ -231,34 +245,34 @@ def approval_needs_langgraph() -> ConfigurationError:
 
 
 def approval_needs_graph(where: str) -> ConfigurationError:
-    """`approval="interrupt"` was chosen and nothing can be interrupted.
+    """`approval="interrupt"` is set, but nothing can be interrupted.
 
     Args:
-        where: what the tool runs in: `no graph`, or `a graph without a checkpointer`.
+        where: `no graph`, or `a graph without a checkpointer`.
     """
     return ConfigurationError(
         f"The call needs a person's approval, and there is {where}: nothing can be paused.",
         code="approval_unavailable",
         advice="The program has to run the tool in a LangGraph graph compiled with a checkpointer,"
-        " or to pass a function as approval.",
+        " or pass a function as approval.",
     )
 
 
 def approval_unreadable(problems: str) -> ConfigurationError:
-    """The application's approval function answered with something that is not a decision.
+    """The application's approval function returned something that is not a decision.
 
     Args:
-        problems: what is wrong with the answer.
+        problems: the problems with the returned value.
     """
     return ConfigurationError(
-        f"The answer of the approval function is not a decision ({problems}).",
+        f"The approval function returned something that is not a decision ({problems}).",
         code="approval_unreadable",
-        advice="Answer with approve, edit, reject or respond, such as {'type': 'approve'}.",
+        advice="Return approve, edit, reject or respond, such as {'type': 'approve'}.",
     )
 
 
 def request_unreadable(error: ValidationError) -> InvalidCallError:
-    """One of many requests is not what a request has to be."""
+    """One of many requests is invalid."""
     problems = [
         f"{found['loc'][0] if found['loc'] else 'request'}: {found['msg']}"
         for found in error.errors()
@@ -270,20 +284,20 @@ def request_unreadable(error: ValidationError) -> InvalidCallError:
 
 
 def withdrawn() -> CallRefusedError:
-    """One of many calls was not needed any more, and was not paid yet."""
+    """One of many calls was withdrawn before it was paid, because it is no longer needed."""
     return CallRefusedError(
         "The call was withdrawn before it was placed.",
         code="withdrawn",
-        advice="Ask for it again if it is needed after all.",
+        advice="Request it again if it is still needed.",
         safe_to_retry=True,
     )
 
 
 def list_unchanged(problems: Sequence[str]) -> InvalidCallError:
-    """A number for the do-not-call list can't be read, so the list stays as it was.
+    """A number for the do-not-call list is invalid, so the list was not changed.
 
     Args:
-        problems: what is wrong with each number; none if no number was given.
+        problems: the problem of each number; empty if no number was given.
     """
     return InvalidCallError(
         f"The list was not changed: {'; '.join(problems) or 'no number was given'}.",
@@ -292,17 +306,17 @@ def list_unchanged(problems: Sequence[str]) -> InvalidCallError:
     )
 
 
-def _room_again(resets_at: float | None) -> str:
-    return f" There is room again at {spelling.moment(resets_at)}." if resets_at else ""
+def _possible_again(resets_at: float | None) -> str:
+    return f" A call is possible again at {spelling.moment(resets_at)}." if resets_at else ""
 
 
-def _retry_then(resets_at: float | None) -> str:
+def _retry_advice(resets_at: float | None) -> str:
     if resets_at:
         return "Do not retry before then; tell the user."
     return "Do not retry; tell the user."
 
 
 def _sentence(words: str) -> str:
-    """One line that ends like a sentence."""
+    """Return the text on one line, with punctuation at its end."""
     line = plain(words)
     return line if not line or line.endswith((".", "!", "?")) else f"{line}."

@@ -1,7 +1,7 @@
-"""What the service's answers and payment terms amount to, in words for a model.
+"""Errors for the service's refusals, failures and payment terms.
 
-The reading is done in `oneshot/`, which hands on the errors made here. What the service itself said
-is added as a quotation, on one line and cut to a bounded length.
+`oneshot/` parses the answers and raises or returns these errors. The service's own message is added
+as a quotation, on one line and with a bounded length.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ TermsFault = Literal[
     "lifetime",
     "amount",
 ]
-"""One thing that is wrong with payment terms."""
+"""A problem with payment terms."""
 
 _TERMS_FAULTS: Mapping[TermsFault, str] = {
     "no_header": "the service named no payment terms (no PAYMENT-REQUIRED header)",
     "garbled_header": "the payment terms can't be read (the PAYMENT-REQUIRED header is garbled)",
     "other_version": "the payment terms are not x402 version 2",
-    "no_entry": "the payment terms name no way to pay",
+    "no_entry": "the payment terms offer no way to pay",
     "scheme": "the payment scheme is not 'exact'",
     "chain": "the chain is not {network}",
     "token": "the token is not USDC ({usdc})",
@@ -64,22 +64,22 @@ _BUDGETS = {"daily": "daily budget", "per_transaction": "budget for one call"}
 
 
 def terms_fault(fault: TermsFault, **facts: str) -> str:
-    """One thing that is wrong with payment terms, as a part of a sentence.
+    """A problem with payment terms, as part of a sentence.
 
     Args:
-        fault: what it is.
-        facts: what was expected, where the text names it.
+        fault: the problem.
+        facts: expected values for the text.
     """
     return _TERMS_FAULTS[fault].format(**facts)
 
 
 def asked_over_quote(asked: Decimal, quoted: Decimal) -> str:
-    """The terms ask for more than the service quoted, as a part of a sentence."""
+    """The payment terms ask for more than the quote, as part of a sentence."""
     return f"it asks for {spelling.dollars(asked)}, more than the quoted {spelling.dollars(quoted)}"
 
 
 def payment_terms_refused(faults: Sequence[str]) -> PaymentTermsError:
-    """The payment terms are not what may be signed."""
+    """The payment terms failed a check, so they are not signed."""
     return PaymentTermsError(
         f"The payment terms were refused, and nothing was signed: {'; '.join(faults)}.",
         advice="Do not retry; tell the user that the service asked for something unexpected.",
@@ -87,17 +87,17 @@ def payment_terms_refused(faults: Sequence[str]) -> PaymentTermsError:
 
 
 def price_over_limit(total: Decimal, max_cost: Decimal) -> PaymentTermsError:
-    """The price that would be signed is above the limit for one call."""
+    """The price is above the limit for one call."""
     return PaymentTermsError(
-        f"The call would cost {spelling.dollars(total)}, and one call may cost"
-        f" {spelling.dollars(max_cost)} at the most.",
+        f"The call would cost {spelling.dollars(total)}, and the limit for one call is"
+        f" {spelling.dollars(max_cost)}.",
         code="cost_limit_exceeded",
         advice="Ask for a shorter call (max_duration_minutes), or tell the user the price.",
     )
 
 
 def quote_unreadable(missing: Literal["id", "readable price"]) -> PaymentTermsError:
-    """The service's quote lacks something that a payment depends on."""
+    """The service's quote has no id or no readable price."""
     return PaymentTermsError(
         f"The service's quote has no {missing}, and nothing was signed.",
         code="quote_unreadable",
@@ -106,9 +106,9 @@ def quote_unreadable(missing: Literal["id", "readable price"]) -> PaymentTermsEr
 
 
 def rate_limited(retry_after: float | None) -> ServiceUnavailableError:
-    """The service was asked too often."""
+    """The service received too many requests."""
     return ServiceUnavailableError(
-        "The service limits how often it may be asked, and the limit is reached.",
+        "The service's rate limit is reached.",
         code="rate_limited",
         advice="Wait a minute before trying again.",
         details={"retry_after": retry_after},
@@ -116,7 +116,7 @@ def rate_limited(retry_after: float | None) -> ServiceUnavailableError:
 
 
 def service_failed(status: int) -> ServiceUnavailableError:
-    """The service answered without saying anything about the request."""
+    """The service answered with a failure that is not about the request."""
     return ServiceUnavailableError(
         f"The service failed to answer the request (HTTP {status}).",
         advice="Try again in a few minutes.",
@@ -125,7 +125,7 @@ def service_failed(status: int) -> ServiceUnavailableError:
 
 
 def service_unreachable(why: str) -> ServiceUnavailableError:
-    """The service gave no answer to a request that pays nothing."""
+    """The service did not answer a request that pays nothing."""
     return ServiceUnavailableError(
         f"The phone service could not be reached: {why}.",
         advice="No phone rang. Try again in a few minutes.",
@@ -133,7 +133,7 @@ def service_unreachable(why: str) -> ServiceUnavailableError:
 
 
 def token_without_wallet() -> ServiceUnavailableError:
-    """The service does not name the wallet of an access token."""
+    """The service did not return the wallet of an access token."""
     return ServiceUnavailableError(
         "The service does not say which wallet the access token belongs to.",
         advice="The program's access token has to be checked with the provider.",
@@ -142,7 +142,7 @@ def token_without_wallet() -> ServiceUnavailableError:
 
 
 def refused_by_service(code: str, said: str | None) -> CallRefusedError:
-    """The service refused for a reason that has no text of its own here."""
+    """The service refused for a reason that has no other function here."""
     return CallRefusedError(
         f"The service refused the call ({spelling.code(code)}).{spelling.service_says(said)}",
         code=code,
@@ -151,7 +151,7 @@ def refused_by_service(code: str, said: str | None) -> CallRefusedError:
 
 
 def request_not_accepted(code: str, said: str | None, details: object) -> InvalidCallError:
-    """The service found a fault in the request."""
+    """The service found the request invalid."""
     return InvalidCallError(
         f"The service could not accept the request.{spelling.service_says(said)}",
         code=code,
@@ -164,9 +164,9 @@ def content_blocked(code: str, said: str | None, categories: Sequence[str]) -> C
     """The service's content rules forbid the call.
 
     Args:
-        code: the service's word.
+        code: the service's error code.
         said: the service's own message.
-        categories: those that the service names.
+        categories: the service's names of the rules.
     """
     named = ", ".join(map(spelling.code, categories[:_MOST_CATEGORIES])) or "not named"
     return CallRefusedError(
@@ -189,12 +189,12 @@ def emergency_number_blocked(code: str, said: str | None, number: object) -> Cal
 
 
 def exceeds_caller_budget(code: str, said: str | None) -> CallRefusedError:
-    """The service's price is above the limit that was sent along."""
+    """The service's price is above the limit that was sent with the request."""
     return CallRefusedError(
-        f"The call would cost more than one call may cost.{spelling.service_says(said)}",
+        f"The call would cost more than the limit for one call.{spelling.service_says(said)}",
         code=code,
         advice="Ask for a shorter call (max_duration_minutes), or tell the user."
-        " A wallet's first call costs more, for its number: then a higher limit is needed.",
+        " A wallet's first call includes a fee for its number and may need a higher limit.",
     )
 
 
@@ -202,9 +202,9 @@ def credential_not_accepted(code: str, said: str | None, reason: str | None) -> 
     """The service did not accept the proof or the token.
 
     Args:
-        code: the service's word.
+        code: the service's error code.
         said: the service's own message.
-        reason: the service's second word, such as `expired`.
+        reason: the service's reason code, such as `expired`; `None` if it has none.
     """
     clock = reason in {"expired", "not_yet_valid"}
     why = f": {spelling.code(reason)}" if reason else ""
@@ -214,7 +214,7 @@ def credential_not_accepted(code: str, said: str | None, reason: str | None) -> 
         code=code,
         advice="The clock of this machine has to be checked; tell the user."
         if clock
-        else "The program's credential has to be corrected; asking again does not help.",
+        else "The program's credential has to be corrected; trying again does not help.",
         details={"reason": reason},
     )
 
@@ -222,12 +222,12 @@ def credential_not_accepted(code: str, said: str | None, reason: str | None) -> 
 def payment_not_taken(
     code: str, said: str | None, reason: str | None, details: Mapping[str, Any]
 ) -> PaymentRefusedError:
-    """The service did not take the wallet's payment."""
+    """The service did not accept the wallet's payment."""
     why = spelling.code(reason) if reason else "no reason given"
     return PaymentRefusedError(
-        f"The service did not take the payment ({why}).{spelling.service_says(said)}",
+        f"The service did not accept the payment ({why}).{spelling.service_says(said)}",
         code=code,
-        advice="Tell the user; the wallet's USDC balance is the first thing to check.",
+        advice="Tell the user to check the wallet's USDC balance first.",
         details=details,
     )
 
@@ -240,11 +240,11 @@ def credits_too_low(
     details: Mapping[str, Any],
 ) -> PaymentRefusedError:
     """The prepaid credits are less than the price."""
-    sums = ""
+    amounts = ""
     if required is not None and balance is not None:
-        sums = f" ({spelling.dollars(required)} needed, {spelling.dollars(balance)} left)"
+        amounts = f" ({spelling.dollars(required)} needed, {spelling.dollars(balance)} left)"
     return PaymentRefusedError(
-        f"The prepaid credits do not cover the call{sums}.{spelling.service_says(said)}",
+        f"The prepaid credits do not cover the call{amounts}.{spelling.service_says(said)}",
         code=code,
         advice="Tell the user to top up the credits.",
         details=details,
@@ -264,18 +264,18 @@ def account_budget_exceeded(
     """The account's own budget at the provider does not allow the call.
 
     Args:
-        code: the service's word.
+        code: the service's error code.
         said: the service's own message.
-        budget: what the service says of the budget.
+        budget: the service's facts about the budget.
         which: the service's word for the kind of budget.
-        cap: its limit, if the service tells it.
-        spent: what of it is spent.
-        resets_at: when it is whole again.
+        cap: the budget in US dollars; `None` if the service does not state it.
+        spent: the part of it that is spent; `None` if the service does not state it.
+        resets_at: when the budget starts again; `None` if the service does not state it.
     """
     name = _BUDGETS.get(which or "", "budget")
-    sums = [f"cap {spelling.dollars(cap)}"] if cap is not None else []
-    sums += [f"spent {spelling.dollars(spent)}"] if spent is not None else []
-    listed = f" ({', '.join(sums)})" if sums else ""
+    amounts = [f"cap {spelling.dollars(cap)}"] if cap is not None else []
+    amounts += [f"spent {spelling.dollars(spent)}"] if spent is not None else []
+    listed = f" ({', '.join(amounts)})" if amounts else ""
     until = f" It resets at {resets_at.isoformat()}." if resets_at else ""
     return CallRefusedError(
         f"The account's own {name} does not allow this call{listed}.{until}"
@@ -289,13 +289,13 @@ def account_budget_exceeded(
 
 
 def held_by_account(code: str, said: str | None, details: Mapping[str, Any]) -> CallRefusedError:
-    """The account's rules at the provider ask for a person's approval."""
+    """The account's rules at the provider require a person's approval."""
     return CallRefusedError(
-        "The account's rules hold this call until a person approves it."
+        "The account's rules require a person's approval for this call."
         f"{spelling.service_says(said)}",
         code=code,
-        advice="Tell the user that the call waits for approval at the provider; do not retry"
-        " before.",
+        advice="Tell the user that the call waits for approval at the provider; do not retry before"
+        " it is approved.",
         details=details,
     )
 

@@ -85,7 +85,7 @@ def test_denied_call_pays_nothing_and_says_who_denied_it(
         "no",
         False,
     )
-    assert "for a person's approval, and the approval is denied." in str(no.value)
+    assert "a person's approval for this call, and the approval is denied." in str(no.value)
     assert (sandbox.payments, sandbox.rings) == ((), ())
 
 

@@ -153,7 +153,7 @@ def test_a_limit_that_the_fee_passes_is_refused_with_advice_that_is_possible(
         "no",
         "5.00",
     )
-    assert "$5.00 of it is for the number" in str(end)
+    assert "$5.00 of it is a one-time fee for the number" in str(end)
     assert "shorter call does not help" in str(end)
     needed = Decimal(end.details["worst_case"])
     enough = policy.model_copy(update={"max_cost_per_call": needed})

@@ -124,7 +124,7 @@ def test_an_approval_id_that_is_no_header_value_is_refused(
     sandbox.tamper("quote", saying(403, body))
     told = make_tool().invoke(tool_call())
     assert (told.status, len(legs(sandbox, "quote"))) == ("error", 1)
-    assert "hold this call" in told.content
+    assert "require a person's approval" in told.content
 
 
 def test_the_end_of_another_call_is_not_this_one_s(make_tool: MakeTool, sandbox: Sandbox) -> None:

@@ -240,8 +240,8 @@ async def test_each_tenants_spend_is_counted_apart(make_tool: MakeTool, sandbox:
     first, other = arguments("+14155550121"), arguments("+14155550122")
     assert (await tool.ainvoke(tool_call("1", **first), as_user("ann"))).status == "success"
     refused = await tool.ainvoke(tool_call("2", **other), as_user("ann"))
-    assert (refused.status, "of the $8" in refused.content) == ("error", True)
-    assert "There is room again at" in refused.content
+    assert (refused.status, "may cost $8.00 in 24 hours" in refused.content) == ("error", True)
+    assert "A call is possible again at" in refused.content
     allowed = await tool.ainvoke(tool_call("3", **other), as_user("ben"))
     assert (allowed.artifact.call_status, len(sandbox.rings)) == ("completed", 2)
 

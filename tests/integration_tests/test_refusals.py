@@ -109,7 +109,7 @@ def test_empty_wallet_is_told_so(make_tool: MakeTool, sandbox: Sandbox) -> None:
     message = make_tool().invoke(tool_call())
 
     assert message.status == "error"
-    assert "did not take the payment" in message.content
+    assert "did not accept the payment" in message.content
     assert "Nothing was charged." in message.content
     assert sandbox.rings == ()
 
@@ -138,7 +138,7 @@ def test_held_call_is_told_as_waiting(make_tool: MakeTool, sandbox: Sandbox) -> 
     """A call that the account's rules hold is told as waiting for a person."""
     sandbox.require_approval()
     tool = make_tool(handle_tool_error=False)
-    with pytest.raises(CallRefusedError, match="until a person approves") as held:
+    with pytest.raises(CallRefusedError, match="require a person's approval") as held:
         tool.invoke(tool_call())
 
     assert held.value.code == "approval_required"

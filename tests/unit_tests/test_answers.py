@@ -69,7 +69,12 @@ ROWS: list[tuple[int, dict[str, Any], type[VoiceCallError], str]] = [
         CallRefusedError,
         r"daily budget.*cap \$5\.00, spent \$4\.90.*2027-01-01",
     ),
-    (403, {"error": "approval_required", "approval_id": "ap_1"}, CallRefusedError, "approves"),
+    (
+        403,
+        {"error": "approval_required", "approval_id": "ap_1"},
+        CallRefusedError,
+        "require a person's approval",
+    ),
     (403, {"error": "action_denied_by_policy", "rule": "r1"}, CallRefusedError, "rules"),
     (404, {"error": "quote_not_found"}, CallRefusedError, "quote_not_found"),
     (409, {"error": "quote_already_used"}, CallRefusedError, "quote_already_used"),

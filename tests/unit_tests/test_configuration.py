@@ -31,7 +31,7 @@ def test_no_credential_is_an_error_that_names_the_sandbox() -> None:
 
 def test_two_credentials_are_an_error() -> None:
     """It has to be plain who pays."""
-    with pytest.raises(ConfigurationError, match="Give one"):
+    with pytest.raises(ConfigurationError, match="Pass only one"):
         make(private_key=KEY, access_token=TOKEN)
 
 
@@ -181,7 +181,7 @@ def test_journal_whose_folder_can_t_be_made_is_an_error_at_once(tmp_path: Path) 
     """And nothing is made."""
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(ConfigurationError, match="can't be made or written"):
+    with pytest.raises(ConfigurationError, match="can't be created or written"):
         make(private_key=KEY, journal=file / "below" / "calls.sqlite")
     make(private_key=KEY, journal=tmp_path / "new" / "calls.sqlite")
     assert list(tmp_path.iterdir()) == [file]
@@ -224,6 +224,6 @@ def test_time_that_is_none_is_named_at_once(seconds: Any) -> None:
 
 def test_lease_that_lapses_between_heartbeats_is_refused() -> None:
     """A worker that lives would count as dead."""
-    with pytest.raises(ConfigurationError, match="would lapse between two heartbeats"):
+    with pytest.raises(ConfigurationError, match="would expire between two heartbeats"):
         Timing(heartbeat=5)
     assert Timing(heartbeat=5, lease=20).lease == 20

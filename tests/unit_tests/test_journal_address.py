@@ -117,7 +117,7 @@ def test_a_url_that_can_be_read_in_two_ways_is_refused_and_not_shown(url: str) -
 @pytest.mark.parametrize("url", ["mysql://u:hunter2xyz@h/d", "redis://h?x=hunter2xyz"])
 def test_another_database_is_refused_at_once(url: str) -> None:
     """Its name is shown, and nothing else of the URL."""
-    with pytest.raises(ConfigurationError, match=r"not (mysql|redis)") as refused:
+    with pytest.raises(ConfigurationError, match=r"not in (mysql|redis)") as refused:
         check_address(url)
     assert shown_of(SECRET, all_that_an_error_says(refused.value)) == set()
 
@@ -178,11 +178,11 @@ def test_the_default_and_the_environment_are_checked(
 @pytest.mark.parametrize(
     ("where", "told"),
     [
-        ("file/calls.sqlite", "The folder .*file can't be made or written"),
-        ("file/a/b/calls.sqlite", "The folder .*file/a/b can't be made or written"),
+        ("file/calls.sqlite", "The folder .*file can't be created or written"),
+        ("file/a/b/calls.sqlite", "The folder .*file/a/b can't be created or written"),
         (".", "is not a file"),
         ("pipe", "pipe is not a file"),
-        ("x" * 300 + "/calls.sqlite", "can't be made or written"),
+        ("x" * 300 + "/calls.sqlite", "can't be created or written"),
     ],
 )
 def test_a_path_that_can_not_be_used_is_named_at_once(
@@ -231,7 +231,7 @@ def test_what_may_not_be_written_is_told_at_once_without_a_database(anybodys_fol
         timeout=60,
         check=False,
     )
-    folders = [f"The folder {path} can't be made" for path in (folder, folder / "new")]
+    folders = [f"The folder {path} can't be created" for path in (folder, folder / "new")]
     assert ran.stderr == ""
     assert [line.split(" or written")[0] for line in ran.stdout.splitlines()] == [
         " can't be written False",

@@ -112,7 +112,7 @@ DEEDS: dict[Callable[[Path], None], str] = {
     delete_all: "calls.sqlite was deleted or moved",
     move: "calls.sqlite was deleted or moved",
     move_folder: "calls.sqlite was deleted or moved",
-    replace: "calls.sqlite is not the one that this process opened",
+    replace: "calls.sqlite was replaced by a different file",
     delete_log: "calls.sqlite-wal, a part of the call journal, was deleted",
     delete_locks: "calls.sqlite-shm, a part of the call journal, was deleted",
 }
@@ -184,7 +184,7 @@ async def test_another_file_is_refused_by_a_connection_that_is_made_anew(
     )
     journal._writer._disconnect()
     for _again in range(2):
-        with pytest.raises(JournalUnavailableError, match="not the one that this process opened"):
+        with pytest.raises(JournalUnavailableError, match="was replaced by a different file"):
             await claim(journal, new("k"))
 
 
@@ -208,7 +208,7 @@ async def test_a_link_that_leads_elsewhere_is_noticed(tmp_path: Path) -> None:
     second.write_bytes(b"")
     link.unlink()
     link.symlink_to(second)
-    with pytest.raises(JournalUnavailableError, match="link is not the one"):
+    with pytest.raises(JournalUnavailableError, match="link was replaced"):
         await sign(journal, "k")
     await journal.aclose()
 

@@ -154,7 +154,7 @@ def test_refund_is_an_open_question_only_without_a_credit(
     job = {"status": "failed", "result": {"cost": "6.75", "credit_issued": credit}}
     text = text_for_model(read_result(job, request_id="req_1"))
 
-    assert ("Whether the payment comes back" in text) is open_question
+    assert ("The service decides whether the payment is refunded" in text) is open_question
     assert ("credited back" in text) is not open_question
 
 

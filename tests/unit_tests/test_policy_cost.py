@@ -103,7 +103,7 @@ def test_call_that_could_cost_too_much_is_refused_with_what_would_fit() -> None:
         (quoted("6.75", pipeline_fee="5", **FIVE_MINUTES), "No length of this call fits"),
         (
             quoted("6.75", phone_registration_fee="5", **FIVE_MINUTES),
-            r"has to be \$12.00 for the first call; later ones cost \$7.00",
+            r"has to be at least \$12.00 for the first call; later calls cost up to \$7.00",
         ),
     ],
 )

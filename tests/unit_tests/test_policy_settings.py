@@ -68,10 +68,10 @@ def test_policy_is_read_from_a_mapping() -> None:
     ("name", "written", "why"),
     [
         ("absent.toml", None, "No such file"),
-        ("calls.yaml", "max_cost_per_call: 3", r"\.toml nor \.json"),
+        ("calls.yaml", "max_cost_per_call: 3", r"\.toml or \.json"),
         ("calls.toml", "max_cost_per_call = ", "Invalid value"),
         ("calls.json", "{'a': 1}", "property name"),
-        ("calls.json", "[1]", "not hold an object"),
+        ("calls.json", "[1]", "not contain an object"),
         ("calls.json", '{"max_cost_per_day": 1, "max_cost_per_day": 9}', "given twice"),
         ("calls.json", b"\xff\xfe", "utf-8"),
         ("calls.toml", "max_cost = 3", "no 'max_cost'"),

@@ -174,7 +174,7 @@ def test_a_subclass_has_fields_of_its_own() -> None:
 def test_neither_tool_nor_caller_can_be_pickled(tool: VoiceCallTool) -> None:
     """A key in a pickle is a key on a disk."""
     for secret in (tool, tool.caller):
-        with pytest.raises(TypeError, match="Make it anew"):
+        with pytest.raises(TypeError, match="Create a new one"):
             pickle.dumps(secret)
 
 
