@@ -104,7 +104,7 @@ def test_one_credential_is_needed(key: str) -> None:
     """None is an error that names the sandbox; both is an error that asks for one."""
     with pytest.raises(ConfigurationError, match="sandbox"):
         credential(None, None)
-    with pytest.raises(ConfigurationError, match="Give one"):
+    with pytest.raises(ConfigurationError, match="only one"):
         credential(SecretStr(key), SecretStr(TOKEN))
 
 
