@@ -293,14 +293,18 @@ class CallPlacer(Generic[R]):
         if may_read and self._read_task is None:
             if not isinstance(self._requests, AsyncIterator):
                 return await self.read()
+            reading = asyncio.create_task(self.read())
+            await asyncio.sleep(0)
+            if reading.done():  # the usual case, without a round trip to the engine's loop
+                return reading.result()
             # An async iterator may wait for a long time; calls that end meanwhile are yielded.
-            self._read_task = asyncio.create_task(self._read_in_background())
+            self._read_task = asyncio.create_task(self._queue_read(reading))
         if may_read or self._running_calls:
             return await self._side.run(self.many.next)
         return None
 
-    async def _read_in_background(self) -> None:
-        await self._side.run(self.many.add_read, await self.read())
+    async def _queue_read(self, reading: asyncio.Task[_RequestRead[R]]) -> None:
+        await self._side.run(self.many.add_read, await reading)
 
     def _place(self, request: R) -> None:
         try:
