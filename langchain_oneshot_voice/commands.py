@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -20,16 +20,8 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from langchain_oneshot_voice import wording
-from langchain_oneshot_voice.do_not_call import read_listed
-from langchain_oneshot_voice.engine import ENGINE
-from langchain_oneshot_voice.errors import VoiceCallError
-from langchain_oneshot_voice.journal import CallJournal, CallRecord, JournalError, address
-from langchain_oneshot_voice.oneshot.environment import PRODUCTION_URL, Environment
-from langchain_oneshot_voice.oneshot.results import read_result
-from langchain_oneshot_voice.schemas import mask_number
-from langchain_oneshot_voice.visible_text import plain
-from langchain_oneshot_voice.wording import text_for_model
+if TYPE_CHECKING:
+    from langchain_oneshot_voice.journal import CallJournal, CallRecord
 
 T = TypeVar("T")
 
@@ -42,6 +34,8 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
+            from langchain_oneshot_voice import wording
+
             _stop(wording.interrupted())
 
 
@@ -73,8 +67,10 @@ def demo(
     call_seconds: Annotated[float, typer.Option(min=0, help="How long the call takes.")] = 4,
 ) -> None:
     """Watch an agent book a table by phone: no account, no money, no real phone."""
+    from langchain_oneshot_voice import wording
+
     try:
-        from langchain_oneshot_voice.demo import run_demo  # noqa: PLC0415 - needs more extras
+        from langchain_oneshot_voice.demo import run_demo
     except ImportError as missing:
         _fail(
             f"The demo needs {missing.name}: "
@@ -96,7 +92,7 @@ def sandbox(
     chain: Annotated[str, typer.Option(help="base or base-sepolia.")] = "base-sepolia",
 ) -> None:
     """Serve the voice service on this machine: no account, no money, no real phone."""
-    from langchain_oneshot_voice.sandbox.terminal import run  # noqa: PLC0415 - an optional extra
+    from langchain_oneshot_voice.sandbox.terminal import run
 
     raise typer.Exit(run(port=port, call_seconds=call_seconds, chain=chain))
 
@@ -107,6 +103,8 @@ def calls(
     journal: Journal = None,
 ) -> None:
     """List the calls in the journal, with masked numbers."""
+    from langchain_oneshot_voice import wording
+
     stopped = _with_journal(journal, lambda book: book.paused())
     if stopped is not None:
         error = wording.calls_stopped(stopped.reason, stopped.by, stopped.since)
@@ -130,7 +128,9 @@ def recover(
 
     Needs the credential of these calls, from the environment variables.
     """
-    from langchain_oneshot_voice.tool import VoiceCallTool  # noqa: PLC0415 - slow to import
+    from langchain_oneshot_voice.errors import VoiceCallError
+    from langchain_oneshot_voice.tool import VoiceCallTool
+    from langchain_oneshot_voice.wording import text_for_model
 
     try:
         ends = VoiceCallTool(journal=journal).caller.recover(max_wait, every_tenant=True)
@@ -150,7 +150,8 @@ def pause(
     journal: Journal = None,
 ) -> None:
     """Stop new calls of everyone who shares the journal. Placed calls continue to their end."""
-    from langchain_oneshot_voice.caller import user_name  # noqa: PLC0415 - slow to import
+    from langchain_oneshot_voice.caller import user_name
+    from langchain_oneshot_voice.visible_text import plain
 
     stopped = _with_journal(journal, lambda book: book.pause(why, by=user_name()))
     age = _age(max(time.time() - stopped.since, 0))
@@ -192,6 +193,10 @@ def suppress(
     journal: Journal = None,
 ) -> None:
     """Edit or show the do-not-call list. Numbers are masked."""
+    from langchain_oneshot_voice.do_not_call import read_listed
+    from langchain_oneshot_voice.errors import VoiceCallError
+    from langchain_oneshot_voice.schemas import mask_number
+
     if listed == bool(numbers) or (listed and remove):
         _fail("Give the numbers to list, or --remove and numbers, or --list alone.")
     if listed:
@@ -215,7 +220,9 @@ def report(
     journal: Journal = None,
 ) -> None:
     """Show the outcomes and costs of calls for each day (UTC)."""
-    from langchain_oneshot_voice.report import HEADINGS, calls_frame, cells  # noqa: PLC0415 - lazy
+    from langchain_oneshot_voice.errors import VoiceCallError
+    from langchain_oneshot_voice.journal import JournalError
+    from langchain_oneshot_voice.report import HEADINGS, calls_frame, cells
 
     try:
         frame = calls_frame(_address(journal), days=days)
@@ -239,6 +246,9 @@ def report(
 
 
 def _show_suppressed(journal: str | None) -> None:
+    from langchain_oneshot_voice.schemas import mask_number
+    from langchain_oneshot_voice.visible_text import plain
+
     people = _with_journal(journal, lambda book: book.suppressions())
     if not people:
         _console.print("Nobody is on the list.")
@@ -251,6 +261,8 @@ def _show_suppressed(journal: str | None) -> None:
 
 
 def _unsuppress(journal: str | None, numbers: Sequence[str]) -> None:
+    from langchain_oneshot_voice.schemas import mask_number
+
     async def unsuppress(book: CallJournal) -> list[str]:
         return [number for number in numbers if not await book.unsuppress(number)]
 
@@ -261,6 +273,10 @@ def _unsuppress(journal: str | None, numbers: Sequence[str]) -> None:
 
 
 def _row(record: CallRecord) -> tuple[str | Text, ...]:
+    from langchain_oneshot_voice.oneshot.results import read_result
+    from langchain_oneshot_voice.schemas import mask_number
+    from langchain_oneshot_voice.visible_text import plain
+
     to = ", ".join(map(mask_number, record.numbers)) or "forgotten"
     cost = record.charged if record.charged is not None else record.reserved
     outcome = record.error_code or ""
@@ -285,6 +301,10 @@ def _age(seconds: float) -> str:
 
 
 def _with_journal(where: str | None, work: Callable[[CallJournal], Awaitable[T]]) -> T:
+    from langchain_oneshot_voice.engine import ENGINE
+    from langchain_oneshot_voice.errors import VoiceCallError
+    from langchain_oneshot_voice.journal import CallJournal, JournalError
+
     async def open_and_work() -> T:
         book = CallJournal(_address(where))
         try:
@@ -300,6 +320,9 @@ def _with_journal(where: str | None, work: Callable[[CallJournal], Awaitable[T]]
 
 def _address(where: str | None) -> str | Path:
     """Return the address of the journal that a tool with the same environment would use."""
+    from langchain_oneshot_voice.journal import address
+    from langchain_oneshot_voice.oneshot.environment import PRODUCTION_URL, Environment
+
     # The sandbox on each port has a journal of its own, apart from that of the real service.
     service = Environment.at(os.environ.get("ONESHOT_BASE_URL") or PRODUCTION_URL)
     return address(where, sandbox_port=service.sandbox_port)
