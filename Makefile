@@ -1,5 +1,5 @@
 # Everything happens in .venv: nothing is installed outside this folder.
-.PHONY: help demo test chaos lint format type clean
+.PHONY: help demo test chaos bench lint format type clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,6 +18,9 @@ test: $(VENV)/.test  ## every test that needs no account; none reaches another m
 
 chaos: $(VENV)/.test  ## all combinations and examples, killed workers, and 5,000 storms over graphs
 	CHAOS=full $(BIN)/pytest tests --timeout=5400 --benchmark-disable
+
+bench: $(VENV)/.bench  ## every figure that has a goal, beside the official client: half an hour
+	$(BIN)/python benchmarks/run.py 3
 
 lint: $(VENV)/.lint  ## ruff, both as linter and as formatter
 	$(BIN)/ruff check .
@@ -46,6 +49,10 @@ $(VENV)/.demo: pyproject.toml $(VENV)/.pip
 $(VENV)/.test: pyproject.toml $(VENV)/.pip
 	$(PIP) install --editable '.[sandbox,cli,langgraph,postgres,fast,plot]' --group test
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.pip
+	$(PIP) install --editable '.[sandbox,cli,langgraph,postgres,fast,plot]' --group bench
+	@touch $@
 
 $(VENV)/.lint: pyproject.toml $(VENV)/.test
 	$(PIP) install --group lint
