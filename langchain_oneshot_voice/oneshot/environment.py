@@ -92,7 +92,9 @@ class Environment:
         if url.scheme != "https" and not loopback:
             raise wording.base_url_unencrypted(url.hostname)
         test = loopback or url.hostname == urlsplit(STAGING_URL).hostname
-        return cls(base_url.strip().rstrip("/"), BASE_SEPOLIA if test else BASE)
+        # The scheme decides about encryption, so every reader has to see it in one spelling.
+        _, _, rest = base_url.strip().rstrip("/").partition("://")
+        return cls(f"{url.scheme}://{rest}", BASE_SEPOLIA if test else BASE)
 
 
 def _read(base_url: str) -> SplitResult:

@@ -232,7 +232,7 @@ def _httpx() -> ModuleType:
 
 
 def _is_secure(base_url: str) -> bool:
-    return base_url.startswith("https")
+    return not base_url.startswith("http://")
 
 
 def _is_proxied(base_url: str) -> bool:

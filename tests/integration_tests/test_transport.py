@@ -37,7 +37,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 LIMITS = Limits(connect=2.0, begin=0.5, body=0.5)
 BODY = {"objective": "Ask for the opening hours."}
 
-both_packages = pytest.mark.parametrize("package", PACKAGES)
+every_package = pytest.mark.parametrize("package", PACKAGES)
 
 
 def whole(body: bytes, *headers: str) -> bytes:
@@ -154,7 +154,7 @@ TROUBLES: dict[str, tuple[Deed, type[WeatherError]]] = {
 }
 
 
-@both_packages
+@every_package
 @pytest.mark.parametrize("trouble", TROUBLES)
 async def test_a_request_that_may_have_arrived_is_never_called_unsent(
     package: str, trouble: str
@@ -167,7 +167,7 @@ async def test_a_request_that_may_have_arrived_is_never_called_unsent(
     assert (type(caught.value), caught.value.unsent) == (kind, False)
 
 
-@both_packages
+@every_package
 async def test_a_request_whose_body_is_not_read_ends(package: str) -> None:
     """Sending, too, has an end; a part of it may have arrived."""
     transport_limits = Limits(connect=2.0, begin=0.5, body=0.5)
@@ -180,7 +180,7 @@ async def test_a_request_whose_body_is_not_read_ends(package: str) -> None:
     assert not caught.value.unsent
 
 
-@both_packages
+@every_package
 async def test_a_refused_connection_is_unsent(package: str) -> None:
     """Nothing listens there, so nothing can have arrived."""
     with socket.socket() as taken:
@@ -190,7 +190,7 @@ async def test_a_refused_connection_is_unsent(package: str) -> None:
     assert caught.value.unsent
 
 
-@both_packages
+@every_package
 @pytest.mark.parametrize(
     "answer",
     [
@@ -209,7 +209,7 @@ async def test_an_answer_within_the_bounds_is_read(package: str, answer: bytes) 
     assert (reply.status, reply.body) == (200, b"{}")
 
 
-@both_packages
+@every_package
 async def test_a_largest_answer_is_read_whole(package: str) -> None:
     """4 MiB are within the bounds."""
     async with service(answering(whole(b" " * LARGEST_ANSWER))) as base_url:
@@ -217,7 +217,7 @@ async def test_a_largest_answer_is_read_whole(package: str) -> None:
     assert len(reply.body) == LARGEST_ANSWER
 
 
-@both_packages
+@every_package
 async def test_a_proxy_of_the_environment_carries_what_goes_to_the_service(
     package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -253,6 +253,27 @@ async def test_a_proxy_of_the_environment_carries_what_goes_to_the_service(
     assert (reply.body, asked) == (b'{"seen": true}', [b"CONNECT phone.example:443 HTTP/1.1"])
 
 
+@every_package
+@pytest.mark.parametrize("scheme", ["https", "HTTPS"])
+async def test_a_certificate_of_an_unknown_authority_is_refused(package: str, scheme: str) -> None:
+    """However the scheme is written: nothing is sent to a service that can't prove its name."""
+    secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(secure)
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            seen.append(await reader.read(1))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=secure)
+    port = server.sockets[0].getsockname()[1]
+    with pytest.raises(WeatherError) as caught:
+        await ask(f"{scheme}://127.0.0.1:{port}", package)
+    server.close()
+    assert (caught.value.unsent, [part for part in seen if part]) == (True, [])
+
+
 async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Carry bytes one way until they end."""
     with contextlib.suppress(ConnectionError):
@@ -262,7 +283,7 @@ async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-@both_packages
+@every_package
 async def test_three_hundred_requests_at_once_share_small_pools(package: str) -> None:
     """Each pool has a few connections, and each request gets its own answer."""
     seen: list[int] = []
@@ -304,7 +325,7 @@ def test_a_package_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch)
         chosen_package()
 
 
-@both_packages
+@every_package
 async def test_a_time_that_runs_out_as_the_answer_begins_is_no_answer(package: str) -> None:
     """Whatever the two do to each other: there is a reply or an error, never nothing."""
     for after in range(8):

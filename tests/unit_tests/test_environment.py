@@ -105,3 +105,8 @@ def test_trailing_slash_and_space_are_dropped() -> None:
 def test_chain_name_is_caip_2() -> None:
     """A chain is named as payment terms name it."""
     assert (BASE.network, BASE_SEPOLIA.network) == ("eip155:8453", "eip155:84532")
+
+
+def test_the_scheme_is_read_however_it_is_written() -> None:
+    """It decides about encryption: a socket that took HTTPS for http would send a token openly."""
+    assert Environment.at("HTTPS://gateway.example/x").base_url == "https://gateway.example/x"
