@@ -35,7 +35,7 @@ from langchain_oneshot_voice.journal import (
 )
 from langchain_oneshot_voice.oneshot import payment
 from langchain_oneshot_voice.oneshot.client import Offer, PlacementUnansweredError
-from langchain_oneshot_voice.oneshot.transport import WeatherError
+from langchain_oneshot_voice.oneshot.transport import NoVerdictError
 from langchain_oneshot_voice.oneshot.wallet import SignedPayment, WalletKey
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import ProgressReporter
@@ -176,7 +176,7 @@ class PaymentLeg:
             except PlacementUnansweredError as lost:
                 log.warning("call %s: paid, no answer yet (%s)", self._run.name, lost.why)
                 return s.NoVerdict()
-            except WeatherError as unsent:
+            except NoVerdictError as unsent:
                 if self._clock.monotonic() > give_up_at:
                     self._run.payment_open = False
                     return s.NeverSent(wording.payment_not_sent(unsent.why))
@@ -221,8 +221,8 @@ class PaymentLeg:
                 return s.Accepted(placement)
             no_receipt = True
             expired = expired and self._has_expired_at_service()
-        except WeatherError as weather:
-            retry_after = weather.retry_after or 0.0
+        except NoVerdictError as error:
+            retry_after = error.retry_after or 0.0
         # The search may have taken long enough for another worker to take over.
         if not await self._run.is_owner():
             return s.Overtaken()
@@ -230,7 +230,7 @@ class PaymentLeg:
             return await self._present()
         except PlacementUnansweredError as lost:
             retry_after, used = max(retry_after, lost.retry_after or 0.0), lost.used
-        except WeatherError:
+        except NoVerdictError:
             pass
         except VoiceCallError as refusal:
             if expired and no_receipt and not state.used:
@@ -284,8 +284,8 @@ class PaymentLeg:
                     record.payment,
                     proved=record.payment is not None and payment.is_signed(record.payment),
                 )
-            except WeatherError as weather:
-                self.unsent = first and weather.unsent
+            except NoVerdictError as error:
+                self.unsent = first and error.unsent
                 raise
             await self._run.place(placement)
             return s.Accepted(placement)

@@ -34,7 +34,7 @@ from langchain_oneshot_voice.journal import AskedQuestion, CallRecord
 from langchain_oneshot_voice.oneshot.answers import Placement
 from langchain_oneshot_voice.oneshot.client import Offer
 from langchain_oneshot_voice.oneshot.requests import goal_in, request_body, request_headers
-from langchain_oneshot_voice.oneshot.transport import WeatherError
+from langchain_oneshot_voice.oneshot.transport import NoVerdictError
 from langchain_oneshot_voice.policy import DISCLOSURE, CallPolicy
 from langchain_oneshot_voice.progress import ProgressReporter
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallQuote
@@ -175,7 +175,7 @@ class PriceLeg:
         deadline = clock.monotonic() + longest
         while True:
             status = "pending"
-            with suppress(WeatherError):  # no answer means no decision yet
+            with suppress(NoVerdictError):  # no answer means no decision yet
                 status = await self._services.client.approval_status(approval_id)
             if status == "approved":
                 self._approvals_seen.add(approval_id)

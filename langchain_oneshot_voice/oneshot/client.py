@@ -2,7 +2,7 @@
 
 Promises: the client retries only requests that are safe to repeat. It retries quotes and lookups,
 never the payment. Every refusal becomes a typed `VoiceCallError`. Without an answer that can be
-trusted, it raises `WeatherError` or `PlacementUnansweredError`. The code that calls the client
+trusted, it raises `NoVerdictError` or `PlacementUnansweredError`. The code that calls the client
 decides what to do next.
 """
 
@@ -29,9 +29,9 @@ from langchain_oneshot_voice.oneshot.rate_limit import LONGEST_PAUSE, RateLimit
 from langchain_oneshot_voice.oneshot.reading import fields, line, name, parse_in_background
 from langchain_oneshot_voice.oneshot.transport import (
     Limits,
+    NoVerdictError,
     OverBoundsError,
     Transport,
-    WeatherError,
 )
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, Scope, WalletKey
 from langchain_oneshot_voice.schemas import VoiceCallQuote
@@ -76,7 +76,7 @@ class Offer:
         return cls(quoted, payment.read_required(header, body) if signs else None, dict(source))
 
 
-class PlacementUnansweredError(WeatherError):
+class PlacementUnansweredError(NoVerdictError):
     """The payment was sent, and it is not known whether the service accepted it."""
 
     def __init__(self, why: str, *, retry_after: float | None = None, used: bool = False) -> None:
@@ -205,7 +205,7 @@ class OneShotClient:
 
         Raises:
             VoiceCallError: the service refused, and charged nothing for this request.
-            WeatherError: with `unsent`, if the request never left this machine.
+            NoVerdictError: with `unsent`, if the request never left this machine.
             PlacementUnansweredError: it is not known yet whether the call was placed.
         """
         extra = dict(headers) | {"x-quote-id": quote_id}
@@ -222,7 +222,7 @@ class OneShotClient:
                 headers=extra,
                 ignore_rate_limit=True,  # a signed payment expires within minutes
             )
-        except WeatherError as failure:
+        except NoVerdictError as failure:
             if failure.unsent:
                 raise
             raise PlacementUnansweredError(failure.why) from None
@@ -243,7 +243,7 @@ class OneShotClient:
         """Return the state of a placed call. Asks once.
 
         Raises:
-            WeatherError: the answer is not a job. A call that was placed exists, so even a 404 or
+            NoVerdictError: the answer is not a job. A call that was placed exists, so even a 404 or
                 a 401 only means that its state is not known now.
         """
         path = f"/v1/requests/{url_quote(request_id, safe='')}"
@@ -251,7 +251,7 @@ class OneShotClient:
         job = answers.read_job(answer.body)
         mismatch = job is not None and job.raw.get("request_id", request_id) != request_id
         if answer.status != 200 or job is None or mismatch:  # noqa: PLR2004
-            raise WeatherError(
+            raise NoVerdictError(
                 f"HTTP {answer.status} while waiting", retry_after=answer.retry_after
             )
         return job
@@ -267,7 +267,7 @@ class OneShotClient:
             The call, or `None` if the complete list since then does not contain it.
 
         Raises:
-            WeatherError: the list is not available or not complete.
+            NoVerdictError: the list is not available or not complete.
         """
         start = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
         query = {"since": start.replace("+00:00", "Z"), "limit": str(_RECEIPTS_PAGE)}
@@ -279,26 +279,26 @@ class OneShotClient:
                 break
         body = answer.body
         if answer.status != 200 or body is None or not isinstance(body.get("receipts"), list):  # noqa: PLR2004
-            raise WeatherError(
+            raise NoVerdictError(
                 f"HTTP {answer.status} from receipts", retry_after=answer.retry_after
             )
         found = answers.receipt_for(body, call_key)
         if found is None and not answers.is_whole_list(body, _RECEIPTS_PAGE if asked else 1):
-            raise WeatherError("the list of receipts is longer than one answer")
+            raise NoVerdictError("the list of receipts is longer than one answer")
         return found
 
     async def approval_status(self, approval_id: str) -> str:
         """Return the status of an approval at the provider, such as `pending` or `approved`.
 
         Raises:
-            WeatherError: the status is not available now.
+            NoVerdictError: the status is not available now.
         """
         path = f"/v1/approvals/{url_quote(approval_id, safe='')}"
         answer = await self._proved("GET", path, "read", self._timing.answer)
         body = fields(answer.body)
         status = line((fields(body.get("data")) or body).get("status"))
         if answer.status != 200 or status is None:  # noqa: PLR2004
-            raise WeatherError(f"HTTP {answer.status} for an approval")
+            raise NoVerdictError(f"HTTP {answer.status} for an approval")
         return status
 
     async def balance(self) -> dict[str, Any]:
@@ -342,11 +342,11 @@ class OneShotClient:
             sent = dict(headers or {}) | who
             try:
                 answer = await self._send(method, path, begin, rest, headers=sent, **more)
-            except WeatherError as failure:
+            except NoVerdictError as failure:
                 if first:
                     raise
                 # Drop `unsent`: the request of the first round did reach the service.
-                raise WeatherError(failure.why, retry_after=failure.retry_after) from None
+                raise NoVerdictError(failure.why, retry_after=failure.retry_after) from None
             reason = name(fields(answer.body).get("reason"))
             fixable = answer.code == "invalid_proof" and reason in _FIXED_BY_NEW_PROOF
             by_token = isinstance(self.credential, AccessToken)  # a token signs no proof
@@ -369,7 +369,7 @@ class OneShotClient:
         """Send one request and return its answer.
 
         Raises:
-            WeatherError: no answer arrived.
+            NoVerdictError: no answer arrived.
         """
         if not ignore_rate_limit:
             await self.rate_limit.wait()
@@ -396,7 +396,7 @@ class OneShotClient:
             retry_after = 0.0
             try:
                 answer = await ask()
-            except WeatherError as failure:
+            except NoVerdictError as failure:
                 # A retry would get the same oversized or slow answer.
                 if not attempts_left or isinstance(failure, OverBoundsError):
                     raise wording.service_unreachable(failure.why) from None

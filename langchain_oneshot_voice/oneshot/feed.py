@@ -29,7 +29,7 @@ from langchain_oneshot_voice.oneshot.reading import (
     parse_in_background,
     read_json,
 )
-from langchain_oneshot_voice.oneshot.transport import WeatherError
+from langchain_oneshot_voice.oneshot.transport import NoVerdictError
 from langchain_oneshot_voice.oneshot.wallet import AccessToken
 from langchain_oneshot_voice.timing import DEFAULT_TIMING, Timing
 
@@ -170,7 +170,7 @@ class ResultFeed:
             retry_after = 0.0
             try:
                 job = await self._client.job(request_id)
-            except WeatherError as failure:
+            except NoVerdictError as failure:
                 log.info("still waiting for call %s: %s", request_id, failure.why)
                 retry_after = min(failure.retry_after or 0.0, _LONGEST_PAUSE)
                 continue

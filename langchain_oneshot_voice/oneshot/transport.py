@@ -1,7 +1,7 @@
 """Transport: sends one HTTP request and reads its answer, within limits of size and time.
 
 It follows no redirects, keeps no cookies and retries nothing. Without an answer it raises
-`WeatherError`, which states whether the request may have been sent. `http_packages.py` knows the
+`NoVerdictError`, which states whether the request may have been sent. `http_packages.py` knows the
 HTTP packages.
 """
 
@@ -38,7 +38,7 @@ _GZIP_OR_ZLIB = 47
 """The `wbits` with which zlib accepts both formats."""
 
 
-class WeatherError(Exception):
+class NoVerdictError(Exception):
     """The service did not answer the question: a lost connection, a proxy's page, a 5xx, a 429.
 
     Attributes:
@@ -54,7 +54,7 @@ class WeatherError(Exception):
         self.unsent = unsent
 
 
-class OverBoundsError(WeatherError):
+class OverBoundsError(NoVerdictError):
     """The answer is too large or too slow. A retry would not help."""
 
 
@@ -124,7 +124,7 @@ class Transport:
 
         Raises:
             OverBoundsError: the answer is too large or too slow.
-            WeatherError: no answer arrived.
+            NoVerdictError: no answer arrived.
         """
         url = self._base_url + path + (f"?{urlencode(query)}" if query else "")
         content = None if body is None else json.dumps(body).encode()
@@ -145,18 +145,20 @@ class Transport:
                     has_begun = True
                     time_left.reschedule(asyncio.get_running_loop().time() + limits.body)
                     reply = await _read(answer)
-            except WeatherError:
+            except NoVerdictError:
                 raise
             except self._connections.unsent as error:
-                raise WeatherError(f"no connection ({type(error).__name__})", unsent=True) from None
+                raise NoVerdictError(
+                    f"no connection ({type(error).__name__})", unsent=True
+                ) from None
             except TimeoutError:
                 if has_begun:
                     raise OverBoundsError(f"an answer of over {limits.body:g} seconds") from None
-                raise WeatherError(f"no answer in {limits.begin:g} seconds") from None
+                raise NoVerdictError(f"no answer in {limits.begin:g} seconds") from None
             except Exception as error:  # noqa: BLE001 - whatever it is, there is no answer
-                raise WeatherError(f"no answer ({type(error).__name__})") from None
+                raise NoVerdictError(f"no answer ({type(error).__name__})") from None
         if reply is None:  # the timeout was reached at the moment when the answer began
-            raise WeatherError(f"no answer in {limits.begin:g} seconds")
+            raise NoVerdictError(f"no answer in {limits.begin:g} seconds")
         return reply
 
     async def aclose(self) -> None:
@@ -209,4 +211,4 @@ async def _decompressed(chunks: AsyncIterator[bytes], encoding: str) -> AsyncIte
                     yield inflating.decompress(rest, 2**16)
                     rest = inflating.unconsumed_tail
         case _:
-            raise WeatherError("an answer in an encoding that was not asked for")
+            raise NoVerdictError("an answer in an encoding that was not asked for")

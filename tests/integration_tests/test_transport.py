@@ -25,10 +25,10 @@ from langchain_oneshot_voice.oneshot.http_packages import PACKAGES
 from langchain_oneshot_voice.oneshot.reading import LARGEST_ANSWER
 from langchain_oneshot_voice.oneshot.transport import (
     Limits,
+    NoVerdictError,
     OverBoundsError,
     Reply,
     Transport,
-    WeatherError,
     chosen_package,
 )
 
@@ -125,17 +125,17 @@ async def ask(base_url: str, package: str, limits: Limits = LIMITS) -> Reply:
 
 
 DRIP = answering(OK + b"content-length: 1000\r\n\r\n", *[b"x"] * 100, pause=0.05)
-TROUBLES: dict[str, tuple[Deed, type[WeatherError]]] = {
-    "reset at accept": (at_accept, WeatherError),
-    "read, then reset": (after_reading, WeatherError),
-    "read, then closed": (answering(), WeatherError),
-    "a header cut off": (answering(OK + b"content-le"), WeatherError),
-    "a body cut off": (answering(OK + b"content-length: 9\r\n\r\n{"), WeatherError),
-    "garbage": (answering(b"\x00\xff not HTTP at all\r\n\r\n"), WeatherError),
-    "silence": (silent, WeatherError),
+TROUBLES: dict[str, tuple[Deed, type[NoVerdictError]]] = {
+    "reset at accept": (at_accept, NoVerdictError),
+    "read, then reset": (after_reading, NoVerdictError),
+    "read, then closed": (answering(), NoVerdictError),
+    "a header cut off": (answering(OK + b"content-le"), NoVerdictError),
+    "a body cut off": (answering(OK + b"content-length: 9\r\n\r\n{"), NoVerdictError),
+    "garbage": (answering(b"\x00\xff not HTTP at all\r\n\r\n"), NoVerdictError),
+    "silence": (silent, NoVerdictError),
     "a header that drips": (
         answering(*[b"HTTP/1.1 100 Continue\r\n\r\n"] * 99, pause=0.05),
-        WeatherError,
+        NoVerdictError,
     ),
     "a body that drips": (DRIP, OverBoundsError),
     "a large body": (answering(whole(b" " * (LARGEST_ANSWER + 1))), OverBoundsError),
@@ -149,8 +149,8 @@ TROUBLES: dict[str, tuple[Deed, type[WeatherError]]] = {
         answering(whole(zlib.compress(b" " * 2**26), "content-encoding: deflate")),
         OverBoundsError,
     ),
-    "broken gzip": (answering(whole(b"{}", "content-encoding: gzip")), WeatherError),
-    "brotli": (answering(whole(b"{}", "content-encoding: br")), WeatherError),
+    "broken gzip": (answering(whole(b"{}", "content-encoding: gzip")), NoVerdictError),
+    "brotli": (answering(whole(b"{}", "content-encoding: br")), NoVerdictError),
 }
 
 
@@ -162,7 +162,7 @@ async def test_a_request_that_may_have_arrived_is_never_called_unsent(
     """Each trouble after the connection stood: no answer, and perhaps a payment."""
     deed, kind = TROUBLES[trouble]
     async with service(deed) as base_url:
-        with pytest.raises(WeatherError) as caught:
+        with pytest.raises(NoVerdictError) as caught:
             await ask(base_url, package)
     assert (type(caught.value), caught.value.unsent) == (kind, False)
 
@@ -174,7 +174,7 @@ async def test_a_request_whose_body_is_not_read_ends(package: str) -> None:
     async with service(silent) as base_url:
         transport = Transport(Environment.at(base_url), package)
         body = {"context": "x" * 2**24}
-        with pytest.raises(WeatherError) as caught:
+        with pytest.raises(NoVerdictError) as caught:
             await transport.exchange("POST", "/", transport_limits, headers={}, body=body)
         await transport.aclose()
     assert not caught.value.unsent
@@ -185,7 +185,7 @@ async def test_a_refused_connection_is_unsent(package: str) -> None:
     """Nothing listens there, so nothing can have arrived."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        with pytest.raises(WeatherError) as caught:
+        with pytest.raises(NoVerdictError) as caught:
             await ask(f"http://127.0.0.1:{taken.getsockname()[1]}", package)
     assert caught.value.unsent
 
@@ -268,7 +268,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused(package: str, sc
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=secure)
     port = server.sockets[0].getsockname()[1]
-    with pytest.raises(WeatherError) as caught:
+    with pytest.raises(NoVerdictError) as caught:
         await ask(f"{scheme}://127.0.0.1:{port}", package)
     server.close()
     assert (caught.value.unsent, [part for part in seen if part]) == (True, [])
@@ -332,7 +332,7 @@ async def test_a_time_that_runs_out_as_the_answer_begins_is_no_answer(package: s
         begin = 0.02 + after * 0.005
         async with service(answering(whole(b"{}"), pause=0)) as base_url:
             transport = Transport(Environment.at(base_url), package)
-            with contextlib.suppress(WeatherError):
+            with contextlib.suppress(NoVerdictError):
                 limits = Limits(2.0, begin, 0.05)
                 reply = await transport.exchange("POST", "/", limits, headers={}, body=BODY)
                 assert reply.status == 200

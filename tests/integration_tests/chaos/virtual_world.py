@@ -33,7 +33,7 @@ from langchain_oneshot_voice.oneshot.client import (
 )
 from langchain_oneshot_voice.oneshot.environment import Environment
 from langchain_oneshot_voice.oneshot.rate_limit import RateLimit
-from langchain_oneshot_voice.oneshot.transport import WeatherError
+from langchain_oneshot_voice.oneshot.transport import NoVerdictError
 from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, WalletKey
 from langchain_oneshot_voice.progress import ProgressReporter
 from langchain_oneshot_voice.schemas import VoiceCallInput, VoiceCallResult
@@ -399,7 +399,7 @@ class Client:
 
         async def act(trouble: Trouble) -> Placement:
             if trouble == "unsent":
-                raise WeatherError("no connection", unsent=True)
+                raise NoVerdictError("no connection", unsent=True)
             self._world.sent.append((self._process, self._world.loop.time()))
             self._world.senders.add(_RUN.get())
             if trouble == "no":
@@ -419,7 +419,7 @@ class Client:
 
         async def act(trouble: Trouble) -> Placement | None:
             if trouble == "lost":
-                raise WeatherError("no list")
+                raise NoVerdictError("no list")
             return self._service.receipt_of(goal_id, since)
 
         return await self._process.step("receipts", act)
