@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableConfig, ensure_config
 
 from langchain_oneshot_voice import wording
@@ -24,6 +23,9 @@ from langchain_oneshot_voice.oneshot.wallet import AccessToken, Credential, Wall
 from langchain_oneshot_voice.policy import CallPolicy
 from langchain_oneshot_voice.progress import OnProgress
 from langchain_oneshot_voice.timing import DEFAULT_TIMING, Timing
+
+if TYPE_CHECKING:  # it takes a third of the time of this package's own import
+    from langchain_core.language_models import BaseChatModel
 
 
 @dataclass(frozen=True, eq=False, repr=False)
