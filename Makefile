@@ -14,7 +14,7 @@ demo: $(VENV)/.demo  ## an agent books a table by phone, on the sandbox
 	@$(BIN)/oneshot-voice demo
 
 test: $(VENV)/.test  ## every test that needs no account; none reaches another machine
-	$(BIN)/pytest tests --numprocesses=auto --dist=worksteal --benchmark-disable --durations=10
+	$(BIN)/pytest tests --numprocesses=3 --dist=worksteal --benchmark-disable --durations=10
 
 chaos: $(VENV)/.test  ## all combinations and examples, killed workers, and 5,000 storms over graphs
 	CHAOS=full $(BIN)/pytest tests --timeout=5400 --benchmark-disable
