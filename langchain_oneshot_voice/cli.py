@@ -23,17 +23,22 @@ def main() -> None:
             "oneshot-voice needs more packages: pip install 'langchain-oneshot-voice[cli]'\n"
         )
         raise SystemExit(_USAGE_ERROR)
+    begun = False
     try:
-        from langchain_oneshot_voice.commands import app  # noqa: PLC0415 - an optional extra
-    except KeyboardInterrupt:
-        sys.stderr.write("\nStopped before anything was done.\n")
-        raise SystemExit(_INTERRUPTED) from None
-    try:
-        app()
-    except SystemExit as ended:
-        if ended.code == _INTERRUPTED:
-            _exit_now()
-        raise
+        from langchain_oneshot_voice.commands import Commands, app  # noqa: PLC0415 - an extra
+
+        try:
+            app()
+        finally:
+            begun = Commands.has_begun
+    except (KeyboardInterrupt, SystemExit) as ended:
+        interrupted = isinstance(ended, KeyboardInterrupt) or ended.code == _INTERRUPTED
+        if not interrupted:
+            raise
+        if not begun:  # typer says nothing when it is interrupted itself
+            sys.stderr.write("\nStopped before anything was done.\n")
+            raise SystemExit(_INTERRUPTED) from None
+        _exit_now()
 
 
 def _exit_now() -> NoReturn:
@@ -41,12 +46,12 @@ def _exit_now() -> NoReturn:
 
     This loses no outcome: the journal allows another run to continue after a crash.
     """
-    from langchain_oneshot_voice.engine import ENGINE  # noqa: PLC0415 - loaded with the commands
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    stopping = threading.Thread(target=ENGINE.stop, daemon=True)
-    stopping.start()
-    stopping.join(_STOP_TIMEOUT)
+    engine = sys.modules.get("langchain_oneshot_voice.engine")
+    if engine is not None:
+        stopping = threading.Thread(target=engine.ENGINE.stop, daemon=True)
+        stopping.start()
+        stopping.join(_STOP_TIMEOUT)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(_INTERRUPTED)

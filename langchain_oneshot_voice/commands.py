@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -23,25 +24,34 @@ from typer.core import TyperGroup
 if TYPE_CHECKING:
     from langchain_oneshot_voice.journal import CallJournal, CallRecord
 
+_INTERRUPTED = 128 + signal.SIGINT
+
 T = TypeVar("T")
 
 
-class _Commands(TyperGroup):
+class Commands(TyperGroup):
     """The group of commands. After Ctrl-C it prints one line that states what remains to do."""
+
+    has_begun = False
+    """True once a command runs in this process."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's, or click's in older ones
         """Run a command."""
+        Commands.has_begun = True
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            from langchain_oneshot_voice import wording
-
+            # An import that was interrupted may fail when it is repeated, so nothing is imported.
+            wording = sys.modules.get("langchain_oneshot_voice.wording")
+            if wording is None:
+                Commands.has_begun = False
+                raise typer.Exit(_INTERRUPTED) from None
             _stop(wording.interrupted())
 
 
 app = typer.Typer(
     name="oneshot-voice",
-    cls=_Commands,
+    cls=Commands,
     help="Real phone calls for LangChain agents, and a sandbox to try them in.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # a local may be a key
@@ -331,7 +341,7 @@ def _address(where: str | None) -> str | Path:
 def _stop(message: str) -> NoReturn:
     """Print what remains to do, and exit with the status for Ctrl-C."""
     _errors.print(Text(message), soft_wrap=True)
-    raise typer.Exit(128 + signal.SIGINT)
+    raise typer.Exit(_INTERRUPTED)
 
 
 def _fail(why: str) -> NoReturn:
