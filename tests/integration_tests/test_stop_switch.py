@@ -24,6 +24,8 @@ from langchain_oneshot_voice.commands import app
 from langchain_oneshot_voice.sandbox import CallScript
 
 WEALTH = Decimal(10**6)
+_CALLS = 100
+"""Calls of each process: more than can be placed before the switch is turned."""
 Run = Callable[..., Result]
 
 
@@ -126,10 +128,10 @@ def _task(sandbox: Sandbox, path: Path, folder: Path, worker: int) -> dict[str, 
     calls = [
         {
             "key": f"{worker}-{i}",
-            "number": f"+1415555{110 + worker * 30 + i:04d}",
+            "number": f"+1415555{2000 + worker * _CALLS + i}",
             "objective": f"Ask for order {worker} {i}.",
         }
-        for i in range(30)
+        for i in range(_CALLS)
     ]
     return {
         "journal": str(path),
