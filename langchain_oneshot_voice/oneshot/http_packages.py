@@ -13,7 +13,7 @@ import importlib.util
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import ModuleType
 from typing import Any, Protocol
@@ -31,6 +31,25 @@ _LONGEST_LINE = 16 * 1024
 
 _NOT_COMPRESSED = {"accept-encoding": "identity"}
 """Asks for an answer without compression. If it is compressed anyway, `transport.py` limits it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A complete request.
+
+    Attributes:
+        method: the HTTP method.
+        url: the complete URL.
+        content: the bytes of the body.
+        headers: the headers.
+        connect: the timeout for the connection, in seconds.
+    """
+
+    method: str
+    url: str
+    content: bytes | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    connect: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +71,8 @@ class Connections(Protocol):
 
     unsent: tuple[type[Exception], ...]
 
-    def stream(
-        self,
-        method: str,
-        url: str,
-        *,
-        content: bytes | None,
-        headers: Mapping[str, str],
-        connect: float,
-    ) -> AbstractAsyncContextManager[Answer]:
-        """Send a request once, and yield the answer after its headers have arrived.
-
-        Args:
-            method: the HTTP method.
-            url: the complete URL.
-            content: the bytes of the body.
-            headers: the headers.
-            connect: the timeout for the connection, in seconds.
-        """
+    def stream(self, request: Request) -> AbstractAsyncContextManager[Answer]:
+        """Send a request once, and yield the answer after its headers have arrived."""
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -102,25 +105,17 @@ class Httpx:
         self._pools = [_Pool(self._client())]
 
     @asynccontextmanager
-    async def stream(
-        self,
-        method: str,
-        url: str,
-        *,
-        content: bytes | None,
-        headers: Mapping[str, str],
-        connect: float,
-    ) -> AsyncIterator[Answer]:
+    async def stream(self, request: Request) -> AsyncIterator[Answer]:
         """Send a request once."""
         pool = self._least_busy()
         pool.busy += 1
         try:
             async with pool.client.stream(
-                method,
-                url,
-                content=content,
-                headers=headers,
-                timeout=self._package.Timeout(None, connect=connect),
+                request.method,
+                request.url,
+                content=request.content,
+                headers=request.headers,
+                timeout=self._package.Timeout(None, connect=request.connect),
             ) as response:
                 yield Answer(response.status_code, response.headers, response.aiter_raw())
         finally:
@@ -175,23 +170,15 @@ class Aiohttp:
         )
 
     @asynccontextmanager
-    async def stream(
-        self,
-        method: str,
-        url: str,
-        *,
-        content: bytes | None,
-        headers: Mapping[str, str],
-        connect: float,
-    ) -> AsyncIterator[Answer]:
+    async def stream(self, request: Request) -> AsyncIterator[Answer]:
         """Send a request once."""
         async with self._session.request(
-            method,
-            self._url(url, encoded=True),
-            data=content,
-            headers=headers,
+            request.method,
+            self._url(request.url, encoded=True),
+            data=request.content,
+            headers=request.headers,
             allow_redirects=False,
-            timeout=self._package.ClientTimeout(connect=connect),
+            timeout=self._package.ClientTimeout(connect=request.connect),
         ) as response:
             yield Answer(response.status, response.headers, response.content.iter_any())
 
@@ -221,10 +208,7 @@ def connections(package: str, base_url: str, *, direct: bool) -> Connections:
 
 def is_installed(package: str) -> bool:
     """Return True if the package is installed."""
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ImportError:
-        return False
+    return importlib.util.find_spec(package) is not None
 
 
 def _httpx() -> ModuleType:

@@ -23,6 +23,7 @@ from langchain_oneshot_voice.oneshot.http_packages import (
     MOST_REQUESTS,
     PACKAGES,
     Answer,
+    Request,
     connections,
     is_installed,
 )
@@ -129,18 +130,13 @@ class Transport:
         url = self._base_url + path + (f"?{urlencode(query)}" if query else "")
         content = None if body is None else json.dumps(body).encode()
         kind = {} if body is None else {"content-type": "application/json"}
+        request = Request(method, url, content, {**kind, **headers}, limits.connect)
         has_begun, reply = False, None
         async with self._slots:
             try:
                 async with (
                     asyncio.timeout(limits.begin) as time_left,
-                    self._connections.stream(
-                        method,
-                        url,
-                        content=content,
-                        headers={**kind, **headers},
-                        connect=limits.connect,
-                    ) as answer,
+                    self._connections.stream(request) as answer,
                 ):
                     has_begun = True
                     time_left.reschedule(asyncio.get_running_loop().time() + limits.body)
