@@ -105,12 +105,8 @@ class PriceLeg:
             VoiceCallError: the policy refuses the call.
         """
         self.screened_at = self._services.clock.time()
-        read_request = self._services.policy.read_request
         try:
-            # The first time imports the tables of phone numbers, which would block the event loop.
-            if _SCREENING_MODULE not in sys.modules:
-                return await anyio.to_thread.run_sync(read_request, request)
-            return read_request(request)
+            return await self._read_request(request)
         except VoiceCallError:
             for key in (self._run.call_key, former_key):
                 earlier = await self._services.journal.read(key) if key else None
@@ -247,11 +243,22 @@ class PriceLeg:
             return None
         self.screened_at = now
         try:
-            # Screening is slow, so it must not block the event loop.
-            await anyio.to_thread.run_sync(self._services.policy.read_request, self.request)
+            await self._read_request(self.request)
         except VoiceCallError as refusal:
             return refusal
         return None
+
+    async def _read_request(self, request: VoiceCallInput) -> VoiceCallInput:
+        """Check the request against the policy.
+
+        Raises:
+            VoiceCallError: the policy refuses the call.
+        """
+        read_request = self._services.policy.read_request
+        # The first time imports the tables of phone numbers, which would block the event loop.
+        if _SCREENING_MODULE not in sys.modules:
+            return await anyio.to_thread.run_sync(read_request, request)
+        return read_request(request)
 
     def question(self, asked: AskedQuestion) -> Question:
         """Return what the person sees of a recorded question."""
