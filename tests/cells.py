@@ -8,15 +8,11 @@ at once is found by either.
 from __future__ import annotations
 
 import itertools
-import os
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-
-FULL = os.environ.get("CHAOS") == "full"
-"""Whether there is time: all examples, and every combination of parameters."""
 
 Pair = tuple[tuple[str, str], ...]
 """Two parameters, each by its name and how its value is shown."""

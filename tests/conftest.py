@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cells import FULL, needless
+from cells import needless
+from full import FULL
 from hypothesis import settings
 
 if TYPE_CHECKING:  # the process that only hands out the tests needs none of it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,9 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from hostile.caller_process import Outcome
     from hostile.service import HostileService, Peer
-
-FULL = os.environ.get("CHAOS") == "full"
-"""Whether this is `make chaos`: each attack over every transport, with long payloads."""
 
 Leg = Literal["quote", "paid", "poll", "receipts", "socket"]
 """The price, the paid request, the look-up, the list of receipts, the handshake of the socket."""

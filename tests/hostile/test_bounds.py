@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from full import FULL
+
 from hostile import deeds, payloads
 from hostile.attack import (
-    FULL,
     Attack,
     Change,
     End,

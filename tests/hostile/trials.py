@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import Literal, Self, get_args
 
 import pytest
+from full import FULL
 
-from hostile.attack import FULL, Attack, Leg
+from hostile.attack import Attack, Leg
 from hostile.caller_process import FRIENDS, Order, Outcome, Report, Target
 from hostile.callers import TRANSPORTS, Callers, Transport
 from hostile.service import HostileService, Loop

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from approving import edit
-from cells import FULL
 from conftest import MakeTool
+from full import FULL
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from placing import NUMBER, at_any_hour, legs, signatures, tool_call

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos.size import FULL
 from conftest import MakeCaller
+from full import FULL
 from placing import NUMBER, legs
 
 from langchain_oneshot_voice import CallJournal, Sandbox, VoiceCallResult

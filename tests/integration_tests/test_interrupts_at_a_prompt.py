@@ -17,9 +17,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from chaos.size import FULL
 from chaos.workers import Workers, workers
 from conftest import MakeCaller, MakeTool
+from full import FULL
 from jupyter_client.manager import AsyncKernelManager, start_new_async_kernel
 from placing import legs, tool_call
 

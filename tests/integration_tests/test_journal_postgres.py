@@ -10,7 +10,7 @@ from types import FunctionType
 from typing import Any
 
 import pytest
-from chaos.size import FULL
+from full import FULL
 from sqlalchemy.engine import URL, make_url
 
 from langchain_oneshot_voice.engine import ENGINE

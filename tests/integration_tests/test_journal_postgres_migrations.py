@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from chaos.size import FULL
+from full import FULL
 from sqlalchemy.engine import URL
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit_tests"))

@@ -10,7 +10,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
-from chaos.size import FULL
+from full import FULL
 from postgres import postgres_server, postgres_url
 
 from langchain_oneshot_voice.journal import (

@@ -12,9 +12,9 @@ import pytest
 from chaos.callers import UNLIMITED, MovedClock, caller_on, end_of, key, request
 from chaos.fault_matrix import cells, matrix_table, run_matrix, some_cells
 from chaos.ledger import times_paid, times_rung
-from chaos.size import FULL
 from chaos.virtual_matrix import virtual_cells
 from chaos.virtual_time import at_once
+from full import FULL
 
 from langchain_oneshot_voice import CallJournal, Sandbox, VoiceCallResult
 from langchain_oneshot_voice.calls.call_key import CallKey

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from chaos.kill_run import KillFigures, kill_table, run_kills
-from chaos.size import FULL, KILLS
+from chaos.size import KILLS
 from chaos.workers import Workers, workers
+from full import FULL
 from postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url", "workers"]

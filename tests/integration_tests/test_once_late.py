@@ -14,9 +14,9 @@ from contextlib import contextmanager
 
 import anyio.to_thread
 import pytest
-from chaos.size import FULL
 from chaos.virtual_time import at_once
 from chaos.virtual_world import ASLEEP, HOUR, End, Plan, Process, Setting, Trouble, Wire, World
+from full import FULL
 from pydantic import SecretStr
 
 from langchain_oneshot_voice.calls.call_key import CallKey

@@ -10,9 +10,10 @@ import asyncio
 
 import anyio.to_thread
 import pytest
-from chaos.size import EXAMPLES, FULL
+from chaos.size import EXAMPLES
 from chaos.virtual_time import at_once
 from chaos.virtual_world import HOUR, End, Plan, Process, Setting, Trouble, World
+from full import FULL
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule

@@ -11,8 +11,8 @@ from typing import Any
 
 from chaos.callers import UNLIMITED, caller_on, end_of, key, request
 from chaos.ledger import times_paid, times_rung
-from chaos.size import FULL
 from chaos.workers import Workers, workers
+from full import FULL
 
 from langchain_oneshot_voice import CallJournal, Sandbox
 from langchain_oneshot_voice.calls.call_key import CallKey

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 import pytest
 from chaos.ledger import times_paid, times_rung
-from chaos.size import FULL
 from chaos.workers import Workers, workers
+from full import FULL
 
 from langchain_oneshot_voice import Sandbox
 from langchain_oneshot_voice.sandbox import CallScript, Fault

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cells import FULL
+from full import FULL
 from langchain.chat_models import init_chat_model
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.memory import InMemorySaver

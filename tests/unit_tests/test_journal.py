@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cells import FULL
+from full import FULL
 
 from langchain_oneshot_voice.journal import (
     CallJournal,

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import test_journal
-from cells import FULL
+from full import FULL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from eth_account import Account
+from full import FULL
 
 from chaos.ledger import table, times_paid, times_rung
-from chaos.size import CALLS, FULL
+from chaos.size import CALLS
 from chaos.workers import Workers
 from langchain_oneshot_voice.sandbox import CallScript, Sandbox
 

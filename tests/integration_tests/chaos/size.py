@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-FULL = os.environ.get("CHAOS") == "full"
-"""Whether this is `make chaos`."""
+from full import FULL
 
 KILLS = 100 if FULL else 4
 """Blows to workers at work, for each kind of journal; in the short form one after each step."""

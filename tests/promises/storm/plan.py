@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from random import Random
 from typing import Literal, get_args
@@ -10,9 +9,6 @@ from typing import Literal, get_args
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from pydantic import TypeAdapter
-
-FULL = os.environ.get("CHAOS") == "full"
-"""Whether this is `make chaos`."""
 
 EXAMPLES = 5000
 """Of `make chaos`. Any other run tries the few plans of `covering.py`."""

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
+from full import FULL
 from hypothesis import HealthCheck, Phase, given, settings
 
 from storm.covering import covering_plans, parts_of
 from storm.example import smallest, tell
 from storm.figures import Figures
-from storm.plan import EXAMPLES, FULL, Plan, draw_plan, plans
+from storm.plan import EXAMPLES, Plan, draw_plan, plans
 from storm.world import World
 
 _SECONDS = 3600 if FULL else 600
