@@ -31,7 +31,13 @@ from langchain_oneshot_voice.calls import states as s
 from langchain_oneshot_voice.calls.call_key import edited_key, fingerprint
 from langchain_oneshot_voice.calls.payment_leg import NO_CREDITS, PaymentLeg
 from langchain_oneshot_voice.calls.price_leg import PriceLeg, is_usable
-from langchain_oneshot_voice.calls.results import declined_result, number_busy_error, result_of
+from langchain_oneshot_voice.calls.results import (
+    declined_result,
+    number_busy_error,
+    parse_result,
+    result_of,
+    with_end_time,
+)
 from langchain_oneshot_voice.calls.run import Run
 from langchain_oneshot_voice.calls.services import AskContext, CallServices, duplicate_seconds
 from langchain_oneshot_voice.do_not_call import find_opt_out, suppress_opt_outs
@@ -98,6 +104,7 @@ class CallDriver:
         self._price = PriceLeg(services, self._run, reporter, ask_context, approved)
         self._payment = PaymentLeg(services, self._run, reporter, wait)
         self._account_refusal: VoiceCallError | None = None
+        self._outcome: VoiceCallResult | None = None
 
     async def run(self, request: VoiceCallInput) -> VoiceCallResult | Pending:
         """Run the call until it has an outcome. This run or another worker makes the call.
@@ -155,7 +162,7 @@ class CallDriver:
                 raise self._unrecorded_payment(error) from error
             match end:
                 case s.Done() | s.InProgress():
-                    return result_of(self._run.record)
+                    return self._result()
                 case s.Unknown():
                     raise wording.fate_unknown(self._run.record.request_id)
                 case _:
@@ -221,7 +228,7 @@ class CallDriver:
         end = await self._drive(self._first_state(self._run.record, questions))
         match end:
             case s.Done() | s.InProgress():
-                return result_of(self._run.record)
+                return self._result()
             case s.Declined():
                 return declined_result(self._run.record, end.message)
             case s.Edited():
@@ -350,7 +357,7 @@ class CallDriver:
     async def _record_outcome(self, job: Job) -> None:
         """Record the outcome. If the journal fails, the caller still gets the outcome."""
         run = self._run
-        result = result_of(replace(run.record, job=job.raw))
+        result = parse_result(replace(run.record, job=job.raw))
         opt_out = find_opt_out(result.transcript)
         try:
             await run.move(
@@ -363,10 +370,15 @@ class CallDriver:
         except JournalError as error:
             log.error("call %s ended, unrecorded: %s", run.name, error)  # noqa: TRY400
         run.record = replace(run.record, state="done", job=job.raw)
+        self._outcome = with_end_time(result, run.record)
         if opt_out is not None:
             log.info("call %s: a person asked not to be called again", run.name)
             await suppress_opt_outs(self._journal)
         await self._reporter.report("completed")
+
+    def _result(self) -> VoiceCallResult:
+        """Return the outcome that this run recorded, or what is known of a call in progress."""
+        return self._outcome or result_of(self._run.record)
 
     async def _run_edited(self, edited: s.Edited) -> VoiceCallResult | Pending:
         """Run the call that replaces this one after a person's edit."""

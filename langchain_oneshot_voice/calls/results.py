@@ -30,7 +30,12 @@ def quote_of(record: CallRecord) -> VoiceCallQuote | None:
 
 def result_of(record: CallRecord) -> VoiceCallResult:
     """Return the result of a call that was placed."""
-    result = read_result(
+    return with_end_time(parse_result(record), record)
+
+
+def parse_result(record: CallRecord) -> VoiceCallResult:
+    """Parse the result from a record's job; the end time is the service's, not checked."""
+    return read_result(
         record.job or {},
         # Retention deletes the job, so the status must come from the record's state.
         on_record=None if record.job else STATES[record.state].status,
@@ -39,6 +44,10 @@ def result_of(record: CallRecord) -> VoiceCallResult:
         quote=quote_of(record),
         placement=record.placement,
     )
+
+
+def with_end_time(result: VoiceCallResult, record: CallRecord) -> VoiceCallResult:
+    """Return the result of a record with the time at which the call ended, if it has ended."""
     if result.call_status not in {"completed", "failed"}:
         return result
     return result.model_copy(update={"ended_at": _ended_at(record, result.ended_at)})
